@@ -78,10 +78,18 @@ pub(crate) fn begin(program: usize) -> Result<(), &'static str> {
 }
 
 /// Returns the program's base of the calling thread.
-fn program() -> usize {
+pub(crate) fn program() -> usize {
     let base;
     // SAFETY: GS leads to the thread's two bases.
     unsafe { asm!("mov {}, qword ptr gs:[8]", out(reg) base, options(nostack, readonly)) };
+    base
+}
+
+/// Returns this library's base of the calling thread.
+pub(crate) fn library() -> usize {
+    let base;
+    // SAFETY: as above.
+    unsafe { asm!("mov {}, qword ptr gs:[0]", out(reg) base, options(nostack, readonly)) };
     base
 }
 
@@ -147,7 +155,8 @@ pub(crate) use {enter_library, leave_library};
 pub(crate) type SignalFunction = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
 
 /// Defines a function that the kernel calls for a signal: it runs one of this library's with this
-/// library's base.
+/// library's base, and with the base before as the last argument. If that returns `true`, the
+/// signal's frame leads to code of the program's.
 macro_rules! for_signals {
     ($name:ident, $function:path) => {
         #[unsafe(naked)]
@@ -159,7 +168,12 @@ macro_rules! for_signals {
             ::std::arch::naked_asm!(
                 "push rbx",
                 $crate::bases::enter_library!(),
+                "mov rcx, rbx",
                 "call {function}",
+                "test al, al",
+                "je 774f",
+                "xor ebx, ebx",
+                "774:",
                 $crate::bases::leave_library!(),
                 "pop rbx",
                 "ret",

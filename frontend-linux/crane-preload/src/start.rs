@@ -27,6 +27,7 @@ use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::net::{self, Answers};
 use crate::output::Output;
 use crate::processors::{self, ProcessorSet};
+use crate::signals::stack;
 use crate::successor;
 use crate::tables::{self, LargeTables};
 use crate::timers::Timers;
@@ -267,6 +268,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     if region.has_floor() {
         net::answer_by(Answers { has_hook: numbered::has_hook, answer: numbered::answer })?;
     }
+    stack::begin(first);
     if let Some(unwatched) = watch(region, wake) {
         let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "--floor")];
         if let Some((_, option)) = needed.iter().find(|(is_needed, _)| *is_needed) {

@@ -30,6 +30,7 @@ mod signals {
     mod masks;
     mod posted;
     mod records;
+    mod stack;
 
     pub(crate) use records::sent_by_self;
 }

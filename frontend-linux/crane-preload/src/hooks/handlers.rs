@@ -11,35 +11,29 @@ use libc::{sighandler_t, sigset_t};
 use crate::errno;
 use crate::net::{self, OwnAction};
 use crate::signals;
-use crate::signals::action::Action;
+use crate::signals::action::{Action, RESTORER};
+use crate::signals::frame::own_end;
 use crate::world;
 
-/// The signals of faults, which a thread causes by its own code and whose handlers the kernel
-/// calls, and the signals that cannot be handled.
-const UNFOLLOWED: [c_int; 8] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-    libc::SIGKILL,
-    libc::SIGSTOP,
-];
+/// libc's own two signals, which its function refuses.
+const OF_LIBC: Range<c_int> = 32..34;
+
+/// The signals that cannot be handled, and that of the net, which keeps the program's action.
+const UNFOLLOWED: [c_int; 3] = [libc::SIGSYS, libc::SIGKILL, libc::SIGSTOP];
 
 /// `SIG_HOLD` of sigset(3).
 const HOLD: sighandler_t = 2;
 
+/// The signals that no handler can block.
+const UNMASKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+
 /// Signals whose handlers, installed by signal(3), interrupt calls (siginterrupt(3)).
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 
-fn is_function(handler: sighandler_t) -> bool {
-    handler != libc::SIG_DFL && handler != libc::SIG_IGN
-}
-
 /// Returns whether the program's handler of a signal is called by the library's.
 fn is_followed(signal: c_int) -> bool {
-    world::region().is_some() && signals::bit(signal) != 0 && !UNFOLLOWED.contains(&signal)
+    let is_known = signals::bit(signal) != 0 && !OF_LIBC.contains(&signal);
+    world::region().is_some() && is_known && !UNFOLLOWED.contains(&signal)
 }
 
 /// Returns the kernel's mask of 8 bytes, with which libc's mask begins.
@@ -89,35 +83,24 @@ unsafe extern "C" fn sigaction(
         // SAFETY: an action of ours, and the caller's own place.
         return unsafe { real(signal, new, old) };
     }
-    let own = signals::handler_address() as sighandler_t;
-    let before = signals::handler(signal);
-    if let Some(action) = action.as_mut().filter(|action| is_function(action.sa_sigaction)) {
-        // This precedes the installation, so that the next signal finds the handler.
-        signals::set_handler(signal, action.sa_sigaction, action.sa_flags);
-        action.sa_sigaction = own;
-        // The library's handler runs more often than the program's.
-        action.sa_flags = (action.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESETHAND;
+    let before = signals::exchange_own(signal, action.as_mut().map(as_kernel).as_ref());
+    // SAFETY: the caller's place.
+    if let Some(old) = unsafe { old.as_mut() } {
+        old.sa_sigaction = before.handler;
+        old.sa_flags = (before.flags & !RESTORER) as c_int;
+        *kernel_mask(&mut old.sa_mask) = before.mask;
     }
-    let install = action.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: an action of ours, and the caller's place.
-    let result = unsafe { real(signal, install, old) };
-    match action {
-        Some(_) if result != 0 => {
-            let (address, flags) = before.unwrap_or_default();
-            signals::set_handler(signal, address, flags);
-        }
-        Some(action) if action.sa_sigaction != own => signals::set_handler(signal, 0, 0),
-        _ => {}
+    0
+}
+
+/// Returns an action as rt_sigaction(2) has it.
+fn as_kernel(action: &mut libc::sigaction) -> Action {
+    Action {
+        handler: action.sa_sigaction,
+        flags: action.sa_flags as u32 as usize | RESTORER,
+        restorer: own_end(),
+        mask: *kernel_mask(&mut action.sa_mask) & !UNMASKABLE,
     }
-    // SAFETY: the caller's place, which the kernel has filled.
-    if let Some(old) = unsafe { old.as_mut() }.filter(|old| result == 0 && old.sa_sigaction == own)
-        && let Some((address, flags)) = before
-    {
-        let asked = libc::SA_SIGINFO | libc::SA_RESETHAND;
-        old.sa_sigaction = address;
-        old.sa_flags = (old.sa_flags & !asked) | (flags & asked);
-    }
-    result
 }
 
 /// glibc's other name for it.
@@ -137,9 +120,8 @@ unsafe extern "C" fn __sigaction(
 /// # Safety
 /// As unsafe as the call.
 pub(super) unsafe fn action_by_number([number, new, old, size, ..]: [usize; 6]) -> isize {
-    const OF_LIBC: Range<c_int> = 32..34;
     let signal = number as c_int;
-    if !is_followed(signal) || OF_LIBC.contains(&signal) || size != size_of::<u64>() {
+    if !is_followed(signal) || size != size_of::<u64>() {
         // SAFETY: the caller's duty.
         return unsafe { net::pass(libc::SYS_rt_sigaction, [number, new, old, size, 0, 0]) };
     }
@@ -247,10 +229,21 @@ unsafe extern "C" fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_
 #[unsafe(no_mangle)]
 unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
     let real = real!(siginterrupt: fn(c_int, c_int) -> c_int);
-    // SAFETY: plain numbers. It changes the flags of the action that is installed, whosever it is.
-    let result = unsafe { real(signal, interrupts) };
+    let bit = signals::bit(signal);
+    let result = if is_followed(signal) && !net::keeps(signal) {
+        // The flags of the action that is installed, whosever it is.
+        let action = signals::exchange(signal, None);
+        let flags = match interrupts {
+            0 => action.flags | libc::SA_RESTART as usize,
+            _ => action.flags & !(libc::SA_RESTART as usize),
+        };
+        signals::exchange(signal, Some(&Action { flags, ..action }));
+        0
+    } else {
+        // SAFETY: plain numbers.
+        unsafe { real(signal, interrupts) }
+    };
     if result == 0 {
-        let bit = signals::bit(signal);
         match interrupts {
             0 => INTERRUPTS.fetch_and(!bit, Ordering::Relaxed),
             _ => INTERRUPTS.fetch_or(bit, Ordering::Relaxed),

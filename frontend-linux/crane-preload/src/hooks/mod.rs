@@ -3,6 +3,7 @@
 
 mod accept;
 mod affinity;
+mod alternate_stack;
 mod barrier;
 mod c11;
 pub(crate) mod cancel;

@@ -239,6 +239,7 @@ answered! {
         },
     }
     int {
+        libc::SYS_sigaltstack => libc::sigaltstack(a as _, b as _),
         libc::SYS_close => libc::close(one),
         libc::SYS_close_range => libc::close_range(a as c_uint, b as c_uint, three),
         libc::SYS_socket => libc::socket(one, two, three),

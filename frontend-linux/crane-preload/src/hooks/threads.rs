@@ -152,6 +152,7 @@ extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let me = held.me;
     let world = held.world();
     let PreloadThread { routine, argument, mask, .. } = world.threads[me.0 as usize];
+    signals::stack::begin(me);
     net::arm_new_thread(world.region);
     watch_end();
     held.leave();

@@ -9,10 +9,11 @@ use std::ffi::c_int;
 use crane_shm::{BypassKind, ServerSide};
 use libc::{siginfo_t, ucontext_t};
 
-use super::trap::{Context, report, restorer_address};
+use super::trap::{Context, report};
 use super::{answer, answers, arming, masks, tsc};
-use crate::bases::{self, SignalFunction, for_signals};
+use crate::bases::for_signals;
 use crate::membership::{self, Membership};
+use crate::signals::run;
 use crate::world;
 
 /// `SI_KERNEL` (asm-generic/siginfo.h): the code of what the processor refuses for no address.
@@ -20,7 +21,7 @@ const BY_KERNEL: c_int = 0x80;
 
 /// Installs the handler.
 pub(super) fn install() {
-    masks::install_for_faults((on_signal_entry as *const ()).addr(), restorer_address());
+    masks::install_for_faults((on_signal_entry as *const ()).addr());
 }
 
 /// An instruction that reads the time stamp.
@@ -48,17 +49,23 @@ fn reading_at(address: usize) -> Option<TscRead> {
 
 for_signals!(on_signal_entry, on_signal);
 
-unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
+unsafe extern "C" fn on_signal(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    base: usize,
+) -> bool {
     // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
     let (code, mut frame) = unsafe { ((*info).si_code, Context(&mut *context)) };
     if code == BY_KERNEL
         && let Some(region) = world::region()
         && let Some(reading) = reading_at(frame.register(libc::REG_RIP))
     {
-        return on_reading(region, reading, &mut frame);
+        on_reading(region, reading, &mut frame);
+        return false;
     }
     // SAFETY: the program's own signal.
-    unsafe { pass_on(signal, info, frame) }
+    unsafe { pass_on(signal, info, frame, base) }
 }
 
 // specs: S12
@@ -78,11 +85,12 @@ fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
     tsc::permit_always();
 }
 
-/// Handles a SIGSEGV that is not the net's in the way that the program has set.
+/// Handles a SIGSEGV that is not the net's in the way that the program has set. Returns whether a
+/// handler of the program's begins when the library's ends.
 ///
 /// # Safety
 /// The kernel's record and frame of this signal.
-unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>) {
+unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>, base: usize) -> bool {
     let action = masks::exchange(signal, None);
     // SAFETY: the caller's duty.
     let is_forced = unsafe { (*info).si_code } > 0;
@@ -91,20 +99,15 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>) {
         // The instruction faults again.
         libc::SIG_DFL | libc::SIG_IGN if is_forced => masks::restore_default(signal),
         libc::SIG_DFL | libc::SIG_IGN => masks::end_by(signal),
-        handler => {
+        _ => {
             if action.flags & libc::SA_RESETHAND as usize != 0 {
                 let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };
                 masks::exchange(signal, Some(default));
             }
-            // The kernel ends a process that reads while the signal is blocked.
-            let permit = tsc::Permit::take();
             // SAFETY: the function that the program has given for this signal, called as the kernel
-            // would: one that takes the number alone ignores the rest, which is in registers.
-            unsafe {
-                let handler = std::mem::transmute::<usize, SignalFunction>(handler);
-                bases::call_handler(handler, signal, info, frame.0);
-            }
-            permit.give_back();
+            // would.
+            return unsafe { run(action.handler(), info, frame.0, base) };
         }
     }
+    false
 }

@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crane_shm::sys;
 
-use crate::signals::action::{Action, exchange as exchange_action};
+use crate::signals::action::{Action, RESTORER, exchange as exchange_action};
+use crate::signals::frame::{Handler, own_end};
 use crate::signals::masks::{self, bit};
 
 pub(crate) use crate::signals::masks::OWN;
-
-/// `SA_RESTORER`, which libc's headers hide.
-const RESTORER: usize = 0x0400_0000;
 
 /// The program's own action for a signal of the net's.
 #[derive(Clone, Copy, Default)]
@@ -27,6 +25,13 @@ pub(crate) struct OwnAction {
     pub flags: usize,
     /// The signals that it blocks.
     pub mask: u64,
+}
+
+impl OwnAction {
+    /// Returns its handler.
+    pub(super) fn handler(&self) -> Handler {
+        Handler { address: self.handler, flags: self.flags as c_int, mask: self.mask }
+    }
 }
 
 struct Kept {
@@ -59,10 +64,8 @@ impl Kept {
 static OF_CALLS: Kept = Kept::new();
 static OF_FAULTS: Kept = Kept::new();
 
-/// The addresses of the handler for SIGSEGV and of its end, or 0 while the program's own action is
-/// the kernel's.
+/// The address of the handler for SIGSEGV, or 0 while the program's own action is the kernel's.
 static FAULT_HANDLER: AtomicUsize = AtomicUsize::new(0);
-static FAULT_RESTORER: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns whether the program's own action for a signal is kept here.
 pub(crate) fn keeps(signal: i32) -> bool {
@@ -83,23 +86,25 @@ pub(crate) fn exchange(signal: i32, new: Option<OwnAction>) -> OwnAction {
     before
 }
 
-/// Returns the real action for SIGSEGV beside one of the program's: its handler runs on the stack
-/// and with the mask of the program's.
+/// Returns the real action for SIGSEGV beside one of the program's.
 fn for_faults(program: OwnAction) -> Action {
-    const AS_PROGRAM: c_int = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESTART;
-    let flags = program.flags & AS_PROGRAM as usize | RESTORER | libc::SA_SIGINFO as usize;
     Action {
-        handler: FAULT_HANDLER.load(Ordering::Relaxed),
-        flags,
-        restorer: FAULT_RESTORER.load(Ordering::Relaxed),
-        mask: program.mask & !OWN,
+        flags: program.flags & libc::SA_RESTART as usize | ON_OWN_STACK,
+        ..ours(FAULT_HANDLER.load(Ordering::Relaxed))
     }
 }
 
+/// The flags of this library's own handlers.
+const ON_OWN_STACK: usize = RESTORER | (libc::SA_SIGINFO | libc::SA_ONSTACK) as usize;
+
+/// Returns the action of a handler of this library's, which all signals wait for.
+fn ours(handler: usize) -> Action {
+    Action { handler, flags: ON_OWN_STACK, restorer: own_end(), mask: u64::MAX }
+}
+
 /// Installs the handler for SIGSEGV.
-pub(super) fn install_for_faults(handler: usize, restorer: usize) {
+pub(super) fn install_for_faults(handler: usize) {
     let Action { handler: programs, flags, mask, .. } = exchange_action(libc::SIGSEGV, None);
-    FAULT_RESTORER.store(restorer, Ordering::Relaxed);
     FAULT_HANDLER.store(handler, Ordering::Relaxed);
     exchange(libc::SIGSEGV, Some(OwnAction { handler: programs, flags, mask }));
 }
@@ -196,11 +201,9 @@ pub(super) fn change_own_mask(arguments: [usize; 6]) -> isize {
     result
 }
 
-/// Installs the net's handler, which all signals wait for.
-pub(super) fn install(handler: usize, restorer: usize) {
-    let flags = RESTORER | libc::SA_SIGINFO as usize;
-    let ours = Action { handler, flags, restorer, mask: u64::MAX };
-    let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSYS, Some(&ours));
+/// Installs the net's handler.
+pub(super) fn install(handler: usize) {
+    let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSYS, Some(&ours(handler)));
     OF_CALLS.exchange(Some(OwnAction { handler, flags, mask }));
 }
 

@@ -31,8 +31,6 @@ mod trap;
 mod tsc;
 mod vdso;
 
-use std::ptr;
-
 use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
@@ -105,15 +103,38 @@ pub(crate) fn keep_watch() -> Lent {
     if answers::is_begun() { selector::keep() } else { lend() }
 }
 
+/// The least size of an alternate stack whose handler's calls are watched: it has room for a second
+/// frame of the kernel's, with wide vector registers, and for a hook.
+pub(crate) const ROOM: usize = 32 << 10;
+
+/// What the net restores behind a handler of the program's.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct AfterHandler {
+    lent: Lent,
+    permit: Permit,
+}
+
 /// Watches the calls of a handler of the program's, also where it interrupts an answer. They pass
-/// if it runs on an alternate stack that has no room for a second frame of the kernel's: with wide
-/// vector registers one fills half of the smallest. The result restores the setting before.
-pub(crate) fn watch_handler(context: &libc::ucontext_t) -> Lent {
-    const ROOM: usize = 32 << 10;
-    let stack = &context.uc_stack;
-    let here = ptr::from_ref(&stack).addr();
-    let lies_on_it = here.wrapping_sub(stack.ss_sp.addr()) < stack.ss_size;
-    if lies_on_it && stack.ss_size < ROOM { lend() } else { recall() }
+/// if it runs on a stack that is `narrow`.
+pub(crate) fn begin_handler(signal: i32, narrow: bool) -> AfterHandler {
+    // The kernel ends a process that reads while the signal is blocked.
+    let permit = if signal == libc::SIGSEGV { Permit::take() } else { Permit::none() };
+    AfterHandler { lent: if narrow { lend() } else { recall() }, permit }
+}
+
+impl AfterHandler {
+    /// Restores the settings before the handler.
+    pub(crate) fn restore(self) {
+        self.lent.give_back();
+        self.permit.give_back();
+    }
+}
+
+/// Ends the process by SIGSEGV, once a thread gets this mask.
+pub(crate) fn end_by_fault(mask: &mut u64) {
+    masks::end_by(libc::SIGSEGV);
+    *mask &= !OWN;
 }
 
 /// Makes a call with a program's own arguments, but keeps the net's signal and setting as they are:

@@ -113,6 +113,8 @@ pub(super) fn open() {
 
 /// Proof that a thread's calls pass for a while.
 #[must_use]
+#[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(crate) struct Lent(u64);
 
 /// Lets the calling thread's calls pass: it runs a function of libc for a hook. No destructor gives

@@ -8,6 +8,7 @@
 
 use std::arch::naked_asm;
 use std::ffi::c_int;
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crane_shm::{BypassKind, ServerSide, sys, table};
@@ -15,9 +16,11 @@ use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::judge::{MEMORY, Named, Pass, Trapped, judge};
 use super::{answer, answers, arming, masks, selector, text, tsc};
-use crate::bases::{self, SignalFunction, for_signals};
+use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::membership;
+use crate::signals::frame::mask_of;
+use crate::signals::{run, stack};
 use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
@@ -48,13 +51,7 @@ struct Trap {
 /// Installs the handler.
 pub(super) fn install(wake: i32) {
     WAKE.store(wake as usize, Ordering::SeqCst);
-    masks::install((on_signal_entry as *const ()).addr(), restorer_address());
-}
-
-/// The end of a handler: the kernel must not trap it.
-#[unsafe(naked)]
-unsafe extern "C" fn restorer() {
-    naked_asm!("mov eax, {number}", "syscall", number = const libc::SYS_rt_sigreturn)
+    masks::install((on_signal_entry as *const ()).addr());
 }
 
 /// Ends a handler of the program's, whose frame lies at this address of its stack. The thread's
@@ -76,11 +73,6 @@ unsafe extern "C" fn end_handler(frame: usize) -> ! {
     )
 }
 
-/// Returns the address of the end of a handler.
-pub(super) fn restorer_address() -> usize {
-    (restorer as *const ()).addr()
-}
-
 /// A context that was interrupted.
 pub(super) struct Context<'a>(pub &'a mut ucontext_t);
 
@@ -96,8 +88,7 @@ impl Context<'_> {
 
     /// Returns the mask that the thread gets back.
     fn mask(&mut self) -> &mut u64 {
-        // SAFETY: the kernel's mask of 8 bytes is the beginning of libc's, which is longer.
-        unsafe { &mut *(&raw mut self.0.uc_sigmask).cast::<u64>() }
+        mask_of(self.0)
     }
 
     /// Gives the call this result.
@@ -159,7 +150,12 @@ impl Context<'_> {
 
 for_signals!(on_signal_entry, on_signal);
 
-unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
+unsafe extern "C" fn on_signal(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    base: usize,
+) -> bool {
     // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
     let (record, context) = unsafe { (&*info, Context(&mut *context)) };
     match world::region() {
@@ -167,9 +163,10 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mu
             // SAFETY: the record of such a signal.
             let trap = unsafe { &*info.cast::<Trap>() };
             on_trap(region, trap, context);
+            false
         }
         // SAFETY: the program's own signal.
-        _ => unsafe { pass_on(signal, info, context) },
+        _ => unsafe { pass_on(signal, info, context, base) },
     }
 }
 
@@ -200,6 +197,10 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
             arguments[1] != 0 && masks::write(arguments[1], &base)
         })
     {
+        return context.answer(result);
+    }
+    if is_native && number == libc::SYS_sigaltstack {
+        let result = exchange_stack(arguments, context.register(libc::REG_RSP));
         return context.answer(result);
     }
     // Nothing happens in such a call, which programs try and do without.
@@ -327,6 +328,22 @@ fn answer_signal_call(
     }
 }
 
+/// Answers sigaltstack(2), for a program that is at `place` of its stack.
+fn exchange_stack([new, old, ..]: [usize; 6], place: usize) -> isize {
+    const BAD_ADDRESS: isize = -(libc::EFAULT as isize);
+    let mut wanted = None;
+    if new != 0 {
+        let Some([start, flags, size]) = masks::read::<[usize; 3]>(new) else { return BAD_ADDRESS };
+        let ss_sp = ptr::with_exposed_provenance_mut(start);
+        wanted = Some(libc::stack_t { ss_sp, ss_flags: flags as c_int, ss_size: size });
+    }
+    match stack::exchange(wanted, place) {
+        Ok(before) if masks::write(old, &before) => 0,
+        Ok(_) => BAD_ADDRESS,
+        Err(error) => -(error as isize),
+    }
+}
+
 /// Returns the thing that a pointer leads to, where it decides.
 fn named(number: c_long, arguments: [usize; 6], stack: usize) -> Named {
     match number {
@@ -396,11 +413,17 @@ fn sets_dispatch(number: c_long, [option, ..]: [usize; 6]) -> bool {
     number == libc::SYS_prctl && option as i32 == arming::DISPATCH
 }
 
-/// Handles a SIGSYS that is not the net's in the way that the program has set.
+/// Handles a SIGSYS that is not the net's in the way that the program has set. Returns whether a
+/// handler of the program's begins when the library's ends.
 ///
 /// # Safety
 /// The kernel's record and frame of this signal.
-unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>) {
+unsafe fn pass_on(
+    signal: c_int,
+    info: *mut siginfo_t,
+    mut context: Context<'_>,
+    base: usize,
+) -> bool {
     let action = masks::exchange(signal, None);
     // SAFETY: the caller's duty.
     let is_forced = unsafe { (*info).si_code } > 0;
@@ -410,14 +433,9 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>)
             masks::end_by(signal);
             *context.mask() &= !masks::OWN;
         }
-        handler => {
-            // SAFETY: the function that the program has given for this signal.
-            let handler = unsafe { std::mem::transmute::<usize, SignalFunction>(handler) };
-            let mask = (*context.mask() | action.mask) & !masks::OWN;
-            masks::set_mask(mask);
-            // SAFETY: as the kernel would call it.
-            unsafe { bases::call_handler(handler, signal, info, context.0) };
-            masks::set_mask(u64::MAX);
-        }
+        // SAFETY: the function that the program has given for this signal, called as the kernel
+        // would.
+        _ => return unsafe { run(action.handler(), info, context.0, base) },
     }
+    false
 }

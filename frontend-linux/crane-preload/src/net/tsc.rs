@@ -103,11 +103,17 @@ pub(super) fn count() -> bool {
 
 /// Proof that the calling thread, and a process or program that it makes, may read for a while.
 #[must_use]
+#[derive(Clone, Copy)]
 pub(crate) struct Permit {
     was_forbidden: bool,
 }
 
 impl Permit {
+    /// Changes nothing.
+    pub(crate) const fn none() -> Self {
+        Self { was_forbidden: false }
+    }
+
     /// Lets the calling thread read.
     pub(crate) fn take() -> Self {
         let was_forbidden = word() & FORBIDS != 0;

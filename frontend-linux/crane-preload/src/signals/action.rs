@@ -21,6 +21,9 @@ pub(crate) struct Action {
     pub mask: u64,
 }
 
+/// `SA_RESTORER`, which libc's headers hide.
+pub(crate) const RESTORER: usize = 0x0400_0000;
+
 impl Action {
     /// The kernel's default action.
     pub(crate) const DEFAULT: Self =

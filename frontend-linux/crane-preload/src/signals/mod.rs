@@ -8,6 +8,9 @@
 //! when it has the turn, outside of any hook. The kernel makes the frame, on the right stack and
 //! with the right mask, and the handler's calls are hooked.
 //!
+//! The library's own handler runs on a stack of the library's own ([`stack`]), with all signals
+//! blocked, and leads to the program's by a frame of its making ([`frame`]).
+//!
 //! A signal that the program sends to itself is posted by the sender, in the turn, and so reaches
 //! its thread at the same clock in every replica. A signal from outside arrives at any time.
 
@@ -27,9 +30,11 @@ use crate::trouble::Text;
 use crate::world;
 
 pub(crate) mod action;
+pub(crate) mod frame;
 pub(crate) mod masks;
 mod posted;
 mod records;
+pub(crate) mod stack;
 
 pub(crate) use action::{Action, exchange};
 use masks::LAST;
@@ -60,11 +65,16 @@ struct Handler {
     address: AtomicUsize,
     /// The flags with which the program installed it.
     flags: AtomicI32,
+    /// The signals that it blocks.
+    mask: AtomicU64,
 }
 
-static HANDLERS: [Handler; LAST as usize + 1] =
-    [const { Handler { address: AtomicUsize::new(0), flags: AtomicI32::new(0) } };
-        LAST as usize + 1];
+static HANDLERS: [Handler; LAST as usize + 1] = [const {
+    Handler { address: AtomicUsize::new(0), flags: AtomicI32::new(0), mask: AtomicU64::new(0) }
+}; LAST as usize + 1];
+
+/// The signals that a thread causes by an instruction of its own, which would cause it again.
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
 
 /// The signals that came from outside the program, by their bits.
 static FOREIGN: AtomicU64 = AtomicU64::new(0);
@@ -112,48 +122,84 @@ fn name(signal: c_int) -> &'static str {
     name.and_then(|name| name.to_str().ok()).unwrap_or("of no name")
 }
 
-/// Returns the address of the real handler of every signal that the program handles.
-pub(crate) fn handler_address() -> usize {
-    (on_signal_entry as *const ()).addr()
+/// Returns the real action of a signal that the program handles, whose own flags are given.
+pub(crate) fn real_action(flags: c_int) -> Action {
+    /// What the library's handler does by itself: it runs more often than the program's.
+    const OWN: c_int = libc::SA_RESETHAND | libc::SA_NODEFER;
+    let flags = flags & !OWN | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    Action {
+        handler: (on_signal_entry as *const ()).addr(),
+        flags: flags as u32 as usize | action::RESTORER,
+        restorer: frame::own_end(),
+        mask: !masks::OWN,
+    }
 }
 
 for_signals!(on_signal_entry, on_signal);
 
-extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
+extern "C" fn on_signal(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    base: usize,
+) -> bool {
     let part = membership::current();
     // A child after fork has a copy of the whole state, and takes no part.
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
+    // SAFETY: the kernel's own record, or one that this process sent.
+    let record = unsafe { &*info };
     if ours && part != Membership::None {
-        // SAFETY: the kernel's own record, or one that this process sent.
-        note_foreign(unsafe { &*info });
+        note_foreign(record);
     }
+    let is_fault = record.si_code > 0 && FAULTS.contains(&signal);
     if let Membership::Inside(me) = part
         && ours
-        // SAFETY: as above.
-        && post(me, unsafe { &*info })
+        && !is_fault
+        && post(me, record)
     {
         set_news();
         if let Some(region) = world::region() {
             region.ring_script();
         }
-        return;
+        return false;
     }
-    let Some(handler) = HANDLERS.get(signal as usize) else { return };
-    let address = handler.address.load(Ordering::Acquire);
-    if address == 0 {
-        return;
-    }
-    if handler.flags.load(Ordering::Relaxed) & libc::SA_RESETHAND != 0 {
+    let Some((address, flags)) = handler(signal) else { return false };
+    let mask = HANDLERS[signal as usize].mask.load(Ordering::Relaxed);
+    if flags & libc::SA_RESETHAND != 0 {
         reset(signal);
     }
-    // SAFETY: the program installed this function as a handler; one that takes the number alone
-    // ignores the other two, which are in registers.
-    let program = unsafe { std::mem::transmute::<usize, SignalFunction>(address) };
-    // SAFETY: the kernel's own frame, alive until this handler ends.
-    let before = net::watch_handler(unsafe { &*context });
-    // SAFETY: the program's handler, as the kernel would call it.
-    unsafe { bases::call_handler(program, signal, info, context) };
-    before.give_back();
+    // SAFETY: the kernel's own record and frame, and the program's handler.
+    unsafe { run(frame::Handler { address, flags, mask }, info, context, base) }
+}
+
+/// Runs a handler of the program's. Returns whether it begins when the library's handler ends, which
+/// was interrupted with this `base`.
+///
+/// # Safety
+/// The kernel's record and frame of a signal, and the program's own function.
+pub(crate) unsafe fn run(
+    handler: frame::Handler,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    base: usize,
+) -> bool {
+    // SAFETY: the caller's duty.
+    if unsafe { frame::lead(handler, info, context, base) } {
+        return true;
+    }
+    // SAFETY: as above; the program installed this function as a handler; one that takes the number
+    // alone ignores the other two, which are in registers.
+    unsafe {
+        let signal = (*info).si_signo;
+        let after = net::begin_handler(signal, false);
+        let function = std::mem::transmute::<usize, SignalFunction>(handler.address);
+        let this = if handler.flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
+        set_mask(*frame::mask_of(&mut *context) | handler.mask | this);
+        bases::call_handler(function, signal, info, context);
+        block_all();
+        after.restore();
+    }
+    false
 }
 
 /// Records a signal that neither this process nor a fault in it has sent.
@@ -173,27 +219,52 @@ fn note_foreign(info: &siginfo_t) {
 /// Gives a signal its default disposition, because its handler runs only once. As in the kernel,
 /// flags and mask stay.
 fn reset(signal: c_int) {
-    const ASKED: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
     let handler = &HANDLERS[signal as usize];
     handler.address.store(0, Ordering::Release);
-    let program = handler.flags.load(Ordering::Relaxed) & ASKED;
-    let action = exchange(signal, None);
-    let flags = action.flags & !(ASKED as usize) | program as usize;
-    exchange(signal, Some(&Action { handler: libc::SIG_DFL, flags, ..action }));
+    let flags = handler.flags.load(Ordering::Relaxed) as u32 as usize;
+    let mask = handler.mask.load(Ordering::Relaxed);
+    let default =
+        Action { handler: libc::SIG_DFL, flags: flags | action::RESTORER, mask, ..Action::DEFAULT };
+    exchange(signal, Some(&default));
 }
 
 /// Returns the program's own handler and its flags, or `None` if the kernel has the disposition.
-pub(crate) fn handler(signal: c_int) -> Option<(usize, c_int)> {
+fn handler(signal: c_int) -> Option<(usize, c_int)> {
     let handler = HANDLERS.get(usize::try_from(signal).ok()?)?;
     let address = handler.address.load(Ordering::Acquire);
     (address != 0).then(|| (address, handler.flags.load(Ordering::Relaxed)))
 }
 
-/// Sets the program's own handler and its flags; the handler 0 means none.
-pub(crate) fn set_handler(signal: c_int, address: usize, flags: c_int) {
-    let handler = &HANDLERS[signal as usize];
-    handler.flags.store(flags, Ordering::Relaxed);
-    handler.address.store(address, Ordering::Release);
+/// Exchanges the program's own action for a signal whose handler is called by the library's.
+pub(crate) fn exchange_own(signal: c_int, new: Option<&Action>) -> Action {
+    let own = handler(signal).map(|(handler, flags)| {
+        let mask = HANDLERS[signal as usize].mask.load(Ordering::Relaxed);
+        (handler, flags, mask)
+    });
+    let real = match new {
+        // This precedes the installation, so that the next signal finds the handler.
+        Some(new) if new.is_function() => {
+            let place = &HANDLERS[signal as usize];
+            place.flags.store(new.flags as c_int, Ordering::Relaxed);
+            place.mask.store(new.mask, Ordering::Relaxed);
+            place.address.store(new.handler, Ordering::Release);
+            Some(real_action(new.flags as c_int))
+        }
+        new => new.copied(),
+    };
+    let before = exchange(signal, real.as_ref());
+    if real.is_some_and(|real| !real.is_function()) {
+        HANDLERS[signal as usize].address.store(0, Ordering::Release);
+    }
+    match own {
+        // Whether calls start again may have been changed since (siginterrupt(3)).
+        Some((handler, flags, mask)) if before.is_function() => {
+            const RESTARTS: usize = libc::SA_RESTART as usize;
+            let flags = flags as u32 as usize & !RESTARTS | before.flags & RESTARTS;
+            Action { handler, flags, mask, ..before }
+        }
+        _ => before,
+    }
 }
 
 /// Returns the effect of a signal on this process.

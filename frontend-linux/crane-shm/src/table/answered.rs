@@ -113,6 +113,14 @@ pub(super) const GROUPS: &[Group] = &[
     rows!(
         Virtual,
         Unseen,
+        Never,
+        "the stack of handlers; the kernel knows one of crane's own",
+        "programs/odd/signal-altstack.c",
+        SYS_sigaltstack
+    ),
+    rows!(
+        Virtual,
+        Unseen,
         MayWait,
         "the end of a handler",
         "programs/odd/signal-nested.c",

@@ -54,8 +54,12 @@ pub(super) const GROUPS: &[Group] = &[
         "programs/odd/clock-ids.c",
         SYS_clock_getres
     ),
-    rows!(Pure, Unseen, MayWait,
-        "the process's end, and the stack for its signals",
+    rows!(
+        Pure,
+        Unseen,
+        MayWait,
+        "the process's end",
         "programs/odd/exit-quickly.c",
-        SYS_exit_group SYS_sigaltstack),
+        SYS_exit_group
+    ),
 ];
