@@ -7,6 +7,7 @@
 
 use std::arch::{asm, global_asm, naked_asm};
 use std::ffi::c_int;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
@@ -151,36 +152,64 @@ macro_rules! leave_library {
 }
 pub(crate) use {enter_library, leave_library};
 
+/// The place of the interrupted instruction's address in a context.
+pub(crate) const INTERRUPTED: usize =
+    offset_of!(ucontext_t, uc_mcontext.gregs) + libc::REG_RIP as usize * 8;
+
 /// A function for signals, as the kernel calls it.
 pub(crate) type SignalFunction = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
 
 /// Defines a function that the kernel calls for a signal: it runs one of this library's with this
 /// library's base, and with the base before as the last argument. If that returns `true`, the
 /// signal's frame leads to code of the program's.
+///
+/// Its frame looks as if the program had called it at the place that was interrupted, and it can be
+/// unwound.
 macro_rules! for_signals {
-    ($name:ident, $function:path) => {
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name(
-            _signal: ::std::ffi::c_int,
-            _info: *mut ::libc::siginfo_t,
-            _context: *mut ::libc::ucontext_t,
-        ) {
-            ::std::arch::naked_asm!(
-                "push rbx",
-                $crate::bases::enter_library!(),
-                "mov rcx, rbx",
-                "call {function}",
-                "test al, al",
-                "je 774f",
-                "xor ebx, ebx",
-                "774:",
-                $crate::bases::leave_library!(),
-                "pop rbx",
-                "ret",
-                switches = sym $crate::bases::SWITCHES,
-                function = sym $function,
-            )
+    ($name:ident, $symbol:literal, $function:path) => {
+        unsafe extern "C" {
+            #[link_name = $symbol]
+            fn $name();
         }
+        ::std::arch::global_asm!(
+            concat!(".pushsection .text.", $symbol, ",\"ax\",@progbits"),
+            concat!(".hidden ", $symbol),
+            concat!(".globl ", $symbol),
+            concat!(".type ", $symbol, ", @function"),
+            ".balign 16",
+            concat!($symbol, ":"),
+            ".cfi_startproc",
+            "push rbx",
+            ".cfi_def_cfa_offset 16",
+            ".cfi_offset 3, -16",
+            "push qword ptr [rdx + {interrupted}]",
+            ".cfi_def_cfa_offset 24",
+            "push rbp",
+            ".cfi_def_cfa_offset 32",
+            ".cfi_offset 6, -32",
+            "mov rbp, rsp",
+            ".cfi_def_cfa_register 6",
+            $crate::bases::enter_library!(),
+            "mov rcx, rbx",
+            "call {function}",
+            "test al, al",
+            "je 774f",
+            "xor ebx, ebx",
+            "774:",
+            $crate::bases::leave_library!(),
+            "pop rbp",
+            ".cfi_def_cfa 7, 24",
+            "pop rbx",
+            "pop rbx",
+            ".cfi_def_cfa_offset 8",
+            "ret",
+            ".cfi_endproc",
+            concat!(".size ", $symbol, ", . - ", $symbol),
+            ".popsection",
+            interrupted = const $crate::bases::INTERRUPTED,
+            switches = sym $crate::bases::SWITCHES,
+            function = sym $function,
+        );
     };
 }
 pub(crate) use for_signals;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::ptr;
 
 /// The number of this library's frames that may lie on each other.
-const FRAMES_MAX: usize = 12;
+const FRAMES_MAX: usize = 16;
 /// The longest distance between two successive frames of this library.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 

@@ -428,7 +428,7 @@ fn wake_interrupted(world: &mut World) {
 fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
-            signals::send_to_self(&info);
+            signals::send_behind(&info);
         }
     }
 }

@@ -11,6 +11,7 @@
  *
  * Before including this file, a program may define PEER (it has `static void peer(void)`) and
  * OWN_LISTENER (it opens its listeners itself). The first line of each program is `// kind: ...`.
+ * The second is `// needs: --floor` if the program waits without libc: it runs on a floor alone.
  */
 #ifndef ODD_H
 #define ODD_H

@@ -38,8 +38,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        100 times, and 20 times each with a third opinion
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
-       crane-measure runtimes [CONNECTIONS]  node, the JVM and Rust's standard library on three
-                                       hosts, 10000 connections in a row
+       crane-measure runtimes [CONNECTIONS]  node, the JVM, Rust's standard library and Go's
+                                       static programs on three hosts, 10000 connections
+                                       in a row
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times

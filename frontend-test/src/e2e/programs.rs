@@ -55,6 +55,8 @@ pub struct Odd {
     pub kind: String,
     /// Whether the program has a peer that can run as a process of its own.
     pub has_peer: bool,
+    /// Whether the program waits without libc, so that it runs on a floor alone.
+    pub needs_floor: bool,
     /// The room of its compiled form: [`ODD`], or [`STATIC`] if it is linked statically.
     pub room: &'static str,
 }
@@ -143,7 +145,8 @@ pub fn odd() -> Vec<Odd> {
         let text = source(ODD, &name);
         let kind = field(&text, &name, "kind");
         let has_peer = text.lines().any(|line| line == "#define PEER");
-        Odd { name, kind, has_peer, room: ODD }
+        let needs_floor = text.lines().any(|line| line == "// needs: --floor");
+        Odd { name, kind, has_peer, needs_floor, room: ODD }
     };
     names(ODD).into_iter().map(read).collect()
 }

@@ -1,4 +1,5 @@
-//! Servers of several languages' runtimes, on three hosts: node, the JVM, Rust's standard library.
+//! Servers of several languages' runtimes, on three hosts: node, the JVM, Rust's standard library,
+//! and Go's, which is linked statically.
 //!
 //! Each counts requests, so a lost, doubled or reordered one shows in every later answer.
 
@@ -27,10 +28,12 @@ pub enum Runtime {
     Java,
     /// `rustc`.
     Rust,
+    /// `go`.
+    Go,
 }
 
 /// All runtimes.
-pub const RUNTIMES: [Runtime; 3] = [Runtime::Node, Runtime::Java, Runtime::Rust];
+pub const RUNTIMES: [Runtime; 4] = [Runtime::Node, Runtime::Java, Runtime::Rust, Runtime::Go];
 
 /// The number of clients at the same time, and of the requests of each, in the second part.
 const CLIENTS: usize = 6;
@@ -62,7 +65,12 @@ pub fn run(runtime: Runtime, connections: u64) -> Result<Outcome, String> {
     let program = program(runtime, machine.folder())?;
     let hosts = Arc::new(Hosts::make(3));
     let _hub = hosts.visit_hub();
-    let mut group = Group::start_on(&machine, &hosts, program);
+    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
+    if runtime == Runtime::Go {
+        // Its calls are seen only below libc.
+        group.options_mut().push("--floor".into());
+    }
+    group.start_all();
     let addresses = group.all_addresses();
     let start = Instant::now();
     for number in 1..=connections {
@@ -135,6 +143,13 @@ fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
             compiler.args(["--edition", "2024", "-O", "-o"]).arg(base.join("count"));
             done(compiler.arg(source("count.rs")));
             ("rust", vec!["./count".into()])
+        }
+        Runtime::Go => {
+            let mut compiler = Command::new(tool("go")?);
+            compiler.env("CGO_ENABLED", "0").env("GOCACHE", folder.join("cache"));
+            compiler.args(["build", "-o"]).arg(base.join("count"));
+            done(compiler.arg(source("count.go")));
+            ("go", vec!["./count".into()])
         }
     };
     command.push(port.to_string());

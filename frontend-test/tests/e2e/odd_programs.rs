@@ -25,10 +25,12 @@ fn odd_programs_that_are_linked_statically_print_the_same_on_the_floor() {
     assert_equal(&some(odd, ONE_STATIC_IN, ONE_STATIC_IN - 1), &["--floor"]);
 }
 
-/// Returns one in `of` programs, beginning with the one at `first`, and all that are about calls.
+/// Returns one in `of` programs, beginning with the one at `first`, all that are about calls, and
+/// all that need a floor.
 fn some(odd: Vec<Odd>, of: usize, first: usize) -> Vec<Odd> {
-    let is_chosen =
-        |(place, odd): &(usize, Odd)| place % of == first || odd.name.starts_with("calls-");
+    let is_chosen = |(place, odd): &(usize, Odd)| {
+        place % of == first || odd.name.starts_with("calls-") || odd.needs_floor
+    };
     odd.into_iter().enumerate().filter(is_chosen).map(|(_, odd)| odd).collect()
 }
 

@@ -27,8 +27,6 @@ pub(crate) enum ProgramError {
     Unusable(PathBuf, String),
     /// It does not load libraries, so none can be put before its own, and there is no floor.
     Static(PathBuf),
-    /// Its threads run on stacks that have no room for the hooks' frames.
-    OfGo(PathBuf),
     /// The interpreter of a script does not load libraries.
     StaticInterpreter(PathBuf),
     /// The loader ignores preloaded libraries for it.
@@ -48,12 +46,6 @@ impl fmt::Display for ProgramError {
                 f,
                 "{} is statically linked: its calls are seen only below libc; give all replicas \
                  --floor, or use a dynamically linked build of it",
-                path.display()
-            ),
-            Self::OfGo(path) => write!(
-                f,
-                "{} is a statically linked Go program: its stacks have no room for crane's frames \
-                 yet; use a server in another language, or run it beside the group",
                 path.display()
             ),
             Self::StaticInterpreter(path) => write!(
@@ -95,7 +87,6 @@ pub(crate) fn find(name: &str, has_floor: bool) -> Result<Program, ProgramError>
         return match loader_of(&head) {
             Elf::Dynamic(loader) => Ok(Program { path, binary, loader: Some(loader) }),
             Elf::Static if binary != path => Err(ProgramError::StaticInterpreter(binary)),
-            Elf::Static if has_floor && is_of_go(&head) => Err(ProgramError::OfGo(binary)),
             Elf::Static if has_floor => Ok(Program { path, binary, loader: None }),
             Elf::Static => Err(ProgramError::Static(binary)),
             Elf::Unknown(why) => Err(ProgramError::Unusable(binary, why.to_string())),
@@ -149,7 +140,6 @@ enum Elf {
 }
 
 const PT_INTERP: u32 = 3;
-const PT_NOTE: u32 = 4;
 const MACHINE_X86_64: u16 = 62;
 
 /// A program header: its kind, and the part of the file that it describes.
@@ -207,17 +197,6 @@ fn loader_of(head: &[u8]) -> Elf {
     }
 }
 
-/// Returns whether Go's tools have made a program: it has a note of theirs.
-fn is_of_go(head: &[u8]) -> bool {
-    const NAME: &[u8] = b"Go\0\0";
-    let headers = program_headers(head).unwrap_or_default();
-    let mut notes = headers.iter().filter(|header| header.kind == PT_NOTE);
-    // A note begins with the lengths of its name and its contents, and its kind.
-    notes.any(|header| {
-        part_of(head, header).is_some_and(|note| note.get(12..16).is_some_and(|it| it == NAME))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,19 +230,6 @@ mod tests {
         head[96] = 1;
         assert!(matches!(loader_of(&head), Elf::Unknown(_)));
         assert!(matches!(loader_of(b"text"), Elf::Unknown(_)));
-    }
-
-    #[test]
-    fn a_program_of_go_has_its_note() {
-        let mut head = vec![0; 160];
-        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        (head[18], head[32], head[54], head[56]) = (MACHINE_X86_64 as u8, 64, 56, 1);
-        (head[64], head[72], head[96]) = (PT_NOTE as u8, 128, 32);
-        assert!(!is_of_go(&head));
-        head[140..142].copy_from_slice(b"Go");
-        assert!(is_of_go(&head));
-        head[96] = 8;
-        assert!(!is_of_go(&head), "a note that is cut short");
     }
 
     #[test]

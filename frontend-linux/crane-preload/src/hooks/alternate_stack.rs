@@ -7,7 +7,7 @@ use crane_shm::sys;
 use libc::stack_t;
 
 use crate::errno;
-use crate::signals::stack;
+use crate::signals::{stack, within};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
@@ -19,8 +19,7 @@ unsafe extern "C" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_in
     }
     // SAFETY: the caller's stack, if it gave one.
     let new = unsafe { new.as_ref() }.copied();
-    // This frame lies on the caller's stack.
-    let result = stack::exchange(new, ptr::from_ref(&new).addr());
+    let result = stack::exchange(new, within::place(ptr::from_ref(&new).addr()));
     errno::answer_int(result.map(|before| {
         // SAFETY: the caller's place, if it gave one.
         if let Some(old) = unsafe { old.as_mut() } {

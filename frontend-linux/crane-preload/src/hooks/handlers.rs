@@ -12,7 +12,7 @@ use crate::errno;
 use crate::net::{self, OwnAction};
 use crate::signals;
 use crate::signals::action::{Action, RESTORER};
-use crate::signals::frame::own_end;
+use crate::signals::ends::own_end;
 use crate::world;
 
 /// libc's own two signals, which its function refuses.

@@ -35,9 +35,9 @@ fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &sigi
     match posting::send(world, Some(me), target, info) {
         Route::Sent => held.end(),
         Route::Caller => {
-            // A handler of this thread runs within the call, and its calls take part.
+            // A handler of this thread runs at the end of the call, and its calls take part.
             held.leave();
-            signals::send_to_self(info);
+            signals::send_behind(info);
         }
         Route::Kernel => {
             held.leave();

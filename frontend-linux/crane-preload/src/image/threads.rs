@@ -20,7 +20,7 @@ use crate::membership;
 /// The stack of a thread, on which it begins and ends.
 const STACK_BYTES: usize = 128 << 10;
 
-/// The registers of a call, as the answer's frame keeps them.
+/// The registers of a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers {
@@ -36,7 +36,6 @@ pub(crate) struct Registers {
     pub rdx: usize,
     pub rsi: usize,
     pub rdi: usize,
-    pub flags: usize,
     pub rbp: usize,
     /// The instruction behind the call.
     pub next: usize,

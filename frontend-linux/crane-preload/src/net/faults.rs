@@ -13,7 +13,8 @@ use super::trap::{Context, report};
 use super::{answer, answers, arming, masks, tsc};
 use crate::bases::for_signals;
 use crate::membership::{self, Membership};
-use crate::signals::run;
+use crate::signals::action::{end_by, restore_default};
+use crate::signals::frame::run;
 use crate::world;
 
 /// `SI_KERNEL` (asm-generic/siginfo.h): the code of what the processor refuses for no address.
@@ -47,7 +48,7 @@ fn reading_at(address: usize) -> Option<TscRead> {
     }
 }
 
-for_signals!(on_signal_entry, on_signal);
+for_signals!(on_signal_entry, "crane_on_fault", on_signal);
 
 unsafe extern "C" fn on_signal(
     signal: c_int,
@@ -76,7 +77,10 @@ fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
     }
     // A program's filter (seccomp) may forbid the call that permits.
     if answers::is_begun() || arming::has_given_up() {
-        return frame.lead_from_reading(answer::tsc_entry(), reading.bytes, reading.number);
+        if let Some(time) = answer::read_tsc(frame.0) {
+            frame.set_time(time, reading.bytes, reading.number);
+        }
+        return;
     }
     masks::set_mask(u64::MAX);
     let address = frame.register(libc::REG_RIP) + reading.bytes;
@@ -97,8 +101,8 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>, base:
     match action.handler {
         libc::SIG_IGN if !is_forced => {}
         // The instruction faults again.
-        libc::SIG_DFL | libc::SIG_IGN if is_forced => masks::restore_default(signal),
-        libc::SIG_DFL | libc::SIG_IGN => masks::end_by(signal),
+        libc::SIG_DFL | libc::SIG_IGN if is_forced => restore_default(signal),
+        libc::SIG_DFL | libc::SIG_IGN => end_by(signal),
         _ => {
             if action.flags & libc::SA_RESETHAND as usize != 0 {
                 let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crane_shm::sys;
 
-use crate::signals::action::{Action, RESTORER, exchange as exchange_action};
-use crate::signals::frame::{Handler, own_end};
+use crate::signals::action::{Action, ProgramHandler, RESTORER, exchange as exchange_action};
+use crate::signals::ends::own_end;
 use crate::signals::masks::{self, bit};
 
 pub(crate) use crate::signals::masks::OWN;
@@ -29,8 +29,8 @@ pub(crate) struct OwnAction {
 
 impl OwnAction {
     /// Returns its handler.
-    pub(super) fn handler(&self) -> Handler {
-        Handler { address: self.handler, flags: self.flags as c_int, mask: self.mask }
+    pub(super) fn handler(&self) -> ProgramHandler {
+        ProgramHandler { address: self.handler, flags: self.flags as c_int, mask: self.mask }
     }
 }
 
@@ -205,19 +205,6 @@ pub(super) fn change_own_mask(arguments: [usize; 6]) -> isize {
 pub(super) fn install(handler: usize) {
     let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSYS, Some(&ours(handler)));
     OF_CALLS.exchange(Some(OwnAction { handler, flags, mask }));
-}
-
-/// Restores the kernel's default action for a signal.
-pub(super) fn restore_default(signal: i32) {
-    exchange_action(signal, Some(&Action::DEFAULT));
-}
-
-/// Ends the process by a signal, once the calling thread does not block it.
-pub(super) fn end_by(signal: i32) {
-    restore_default(signal);
-    let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
-    // SAFETY: tgkill touches no memory.
-    unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
 }
 
 /// Sets the calling thread's mask.

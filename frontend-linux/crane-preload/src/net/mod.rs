@@ -44,9 +44,9 @@ use selector::{set_word, word};
 use crate::world;
 
 /// Lets the hooks answer the calls that the net catches, as far as they know them. Call it before
-/// the net is spread. Returns the reason if this host cannot.
-pub(crate) fn answer_by(answers: Answers) -> Result<(), &'static str> {
-    answer::begin(answers)
+/// the net is spread.
+pub(crate) fn answer_by(answers: Answers) {
+    answers::set(answers);
 }
 
 /// Spreads the net, before the program's first instruction. `wake` is the descriptor by which the
@@ -62,7 +62,6 @@ pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
 /// Makes the clocks that are read without a system call part of the net, once that is spread:
 /// `clock` answers for the processor's. Returns the reason if this host's cannot be.
 pub(crate) fn watch_clocks(region: ServerSide, clock: ReadClock) -> Result<(), &'static str> {
-    answer::find_state()?;
     vdso::replace()?;
     faults::install();
     tsc::begin(arming::has_no_budget(region), clock);
@@ -101,40 +100,6 @@ pub(crate) fn let_end() {
 /// looks at the result. With a floor they do not pass.
 pub(crate) fn keep_watch() -> Lent {
     if answers::is_begun() { selector::keep() } else { lend() }
-}
-
-/// The least size of an alternate stack whose handler's calls are watched: it has room for a second
-/// frame of the kernel's, with wide vector registers, and for a hook.
-pub(crate) const ROOM: usize = 32 << 10;
-
-/// What the net restores behind a handler of the program's.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct AfterHandler {
-    lent: Lent,
-    permit: Permit,
-}
-
-/// Watches the calls of a handler of the program's, also where it interrupts an answer. They pass
-/// if it runs on a stack that is `narrow`.
-pub(crate) fn begin_handler(signal: i32, narrow: bool) -> AfterHandler {
-    // The kernel ends a process that reads while the signal is blocked.
-    let permit = if signal == libc::SIGSEGV { Permit::take() } else { Permit::none() };
-    AfterHandler { lent: if narrow { lend() } else { recall() }, permit }
-}
-
-impl AfterHandler {
-    /// Restores the settings before the handler.
-    pub(crate) fn restore(self) {
-        self.lent.give_back();
-        self.permit.give_back();
-    }
-}
-
-/// Ends the process by SIGSEGV, once a thread gets this mask.
-pub(crate) fn end_by_fault(mask: &mut u64) {
-    masks::end_by(libc::SIGSEGV);
-    *mask &= !OWN;
 }
 
 /// Makes a call with a program's own arguments, but keeps the net's signal and setting as they are:

@@ -1,10 +1,10 @@
 //! The handler of SIGSYS.
 //!
-//! It runs between any two instructions of the program, on the program's stack, with all signals
-//! blocked. It uses no function of libc and no lock, and needs little stack. A call that may wait,
-//! be interrupted, or make a thread is not made here: the handler opens the thread's selector and
-//! steps back, and the program makes the call itself, in its own context, as if there were no net.
-//! The next hooked call closes the selector.
+//! It runs between any two instructions of the program, on a stack of the library's own, with all
+//! signals blocked. Until it answers a call by a hook, it uses no function of libc and no lock. A
+//! call without a hook that may wait, be interrupted, or make a thread is not made here: the
+//! handler opens the thread's selector and steps back, and the program makes the call itself, in
+//! its own context, as if there were no net. The next hooked call closes the selector.
 
 use std::arch::naked_asm;
 use std::ffi::c_int;
@@ -19,8 +19,10 @@ use super::{answer, answers, arming, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::membership;
-use crate::signals::frame::mask_of;
-use crate::signals::{run, stack};
+use crate::signals::action::end_by;
+use crate::signals::frame::run;
+use crate::signals::masks::mask_of;
+use crate::signals::stack;
 use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
@@ -100,6 +102,21 @@ impl Context<'_> {
         registers[libc::REG_R11 as usize] = flags as i64;
     }
 
+    /// Gives the call the result of a hook.
+    fn answer_by_hook(&mut self, number: i32) {
+        match answer::answer(self.0, c_long::from(number)) {
+            Some(result) => self.answer(result),
+            None => self.ask_again(number),
+        }
+    }
+
+    /// Lets the program make the call again.
+    fn ask_again(&mut self, number: i32) {
+        let registers = &mut self.0.uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] -= INSTRUCTION_BYTES;
+        registers[libc::REG_RAX as usize] = i64::from(number);
+    }
+
     /// Leads the thread to a function of this library's that takes the place of the call (see
     /// [`answer`]).
     fn lead(&mut self, function: usize, number: i32) {
@@ -110,15 +127,14 @@ impl Context<'_> {
         registers[libc::REG_RIP as usize] = function as i64;
     }
 
-    /// Leads the thread to a function of this library's that takes the place of an instruction of
-    /// this length, which reads the processor's time stamp. The function gets the place to go back
-    /// to in a register that the instruction changes. `rdtscp` also tells the processor's number,
-    /// which is 0.
-    pub(super) fn lead_from_reading(&mut self, function: usize, bytes: usize, number: u32) {
+    /// Gives an instruction of this length, which reads the processor's time stamp, this result.
+    /// `rdtscp` also tells the processor's number, which is 0.
+    pub(super) fn set_time(&mut self, time: u64, bytes: usize, number: u32) {
         let next = self.register(libc::REG_RIP) + bytes;
         let registers = &mut self.0.uc_mcontext.gregs;
-        registers[libc::REG_RDX as usize] = next as i64;
-        registers[libc::REG_RIP as usize] = function as i64;
+        registers[libc::REG_RIP as usize] = next as i64;
+        registers[libc::REG_RAX as usize] = (time & 0xffff_ffff) as i64;
+        registers[libc::REG_RDX as usize] = (time >> 32) as i64;
         if number == BypassKind::RDTSCP {
             registers[libc::REG_RCX as usize] = 0;
         }
@@ -138,9 +154,7 @@ impl Context<'_> {
 
     /// Lets the program make the call again, unseen.
     fn step_back(&mut self, number: i32) {
-        let registers = &mut self.0.uc_mcontext.gregs;
-        registers[libc::REG_RIP as usize] -= INSTRUCTION_BYTES;
-        registers[libc::REG_RAX as usize] = i64::from(number);
+        self.ask_again(number);
         // A thread or process that the call makes inherits the setting, and this one may block the
         // signal.
         tsc::permit();
@@ -148,7 +162,7 @@ impl Context<'_> {
     }
 }
 
-for_signals!(on_signal_entry, on_signal);
+for_signals!(on_signal_entry, "crane_on_trap", on_signal);
 
 unsafe extern "C" fn on_signal(
     signal: c_int,
@@ -213,10 +227,10 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         && [libc::SYS_clone, libc::SYS_exit].contains(&number)
         && membership::takes_part();
     if is_native && is_image {
-        return context.lead(answer::entry(), trap.number);
+        return context.answer_by_hook(trap.number);
     }
     if is_native && is_answered(number, is_libc, is_serial) {
-        return context.lead(answer::entry(), trap.number);
+        return context.answer_by_hook(trap.number);
     }
     let named = named(number, arguments, context.register(libc::REG_RSP));
     let has_floor = answers::is_begun();
@@ -430,7 +444,7 @@ unsafe fn pass_on(
     match action.handler {
         libc::SIG_IGN if !is_forced => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            masks::end_by(signal);
+            end_by(signal);
             *context.mask() &= !masks::OWN;
         }
         // SAFETY: the function that the program has given for this signal, called as the kernel

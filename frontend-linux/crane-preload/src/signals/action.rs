@@ -59,3 +59,26 @@ pub(crate) fn exchange(signal: c_int, new: Option<&Action>) -> Action {
     unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
     before
 }
+
+/// A handler of the program's for a signal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProgramHandler {
+    pub address: usize,
+    /// The flags with which the program installed it.
+    pub flags: c_int,
+    /// The signals that it blocks.
+    pub mask: u64,
+}
+
+/// Restores the kernel's default action for a signal.
+pub(crate) fn restore_default(signal: c_int) {
+    exchange(signal, Some(&Action::DEFAULT));
+}
+
+/// Ends the process by a signal, once the calling thread does not block it.
+pub(crate) fn end_by(signal: c_int) {
+    restore_default(signal);
+    let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
+    // SAFETY: tgkill touches no memory.
+    unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+}

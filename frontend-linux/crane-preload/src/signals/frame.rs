@@ -16,10 +16,13 @@ use std::ptr;
 
 use libc::{siginfo_t, ucontext_t};
 
+use super::action::{ProgramHandler, end_by};
+use super::ends::unwinds_by_context;
+use super::masks::{self, bit, block_all, mask_of, set_mask};
 use super::stack::{self, Room};
-use super::{bit, masks};
-use crate::bases::{self, SWITCHES};
-use crate::net;
+use super::within;
+use crate::bases::{self, SWITCHES, SignalFunction};
+use crate::net::{Lent, Permit, recall};
 
 /// The words of the kernel's context, with which libc's begins.
 const CONTEXT_WORDS: usize = 38;
@@ -32,30 +35,65 @@ struct Frame {
     end: usize,
     context: [u64; CONTEXT_WORDS],
     info: siginfo_t,
-    /// What this library restores when the handler has returned.
+    /// The settings that are restored when the handler has returned.
     after: After,
 }
 
-/// What this library restores when a handler of the program's has returned.
+/// The settings that this library restores when a handler of the program's has returned.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct After {
     /// This library's base, if the handler interrupted this library, or 0.
     base: usize,
-    net: net::AfterHandler,
+    lent: Lent,
+    permit: Permit,
+}
+
+impl After {
+    /// Prepares a handler, whose calls are watched, also where it interrupts an answer.
+    fn begin(signal: c_int, base: usize) -> Self {
+        // The kernel ends a process that reads while the signal is blocked.
+        let permit = if signal == libc::SIGSEGV { Permit::take() } else { Permit::none() };
+        Self { base, lent: recall(), permit }
+    }
+
+    fn restore(self) {
+        self.lent.give_back();
+        self.permit.give_back();
+    }
 }
 
 // The kernel's context ends with a mask of 8 bytes, in the place of libc's longer one.
 const _: () = assert!(offset_of!(ucontext_t, uc_sigmask) == MASK_WORD * 8);
 
-/// A handler of the program's for a signal.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handler {
-    pub address: usize,
-    /// The flags with which the program installed it.
-    pub flags: c_int,
-    /// The signals that it blocks.
-    pub mask: u64,
+/// Runs a handler of the program's. Returns whether it begins when the library's handler ends,
+/// which was interrupted with this `base`.
+///
+/// # Safety
+/// The kernel's record and frame of a signal, and the program's own function.
+pub(crate) unsafe fn run(
+    handler: ProgramHandler,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+    base: usize,
+) -> bool {
+    // SAFETY: the caller's duty.
+    if unsafe { lead(handler, info, context, base) } {
+        return true;
+    }
+    // SAFETY: as above; the program installed this function as a handler; one that takes the number
+    // alone ignores the other two, which are in registers.
+    unsafe {
+        let signal = (*info).si_signo;
+        let after = After::begin(signal, 0);
+        let function = std::mem::transmute::<usize, SignalFunction>(handler.address);
+        let this = if handler.flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
+        set_mask(*mask_of(&mut *context) | handler.mask | this);
+        bases::call_handler(function, signal, info, context);
+        block_all();
+        after.restore();
+    }
+    false
 }
 
 /// Leads the thread to a handler of the program's as soon as the library's own handler, which was
@@ -65,17 +103,22 @@ pub(crate) struct Handler {
 /// # Safety
 /// The kernel's record and frame of a signal, and the program's own function.
 // specs: S10
-pub(crate) unsafe fn lead(
-    handler: Handler,
+unsafe fn lead(
+    handler: ProgramHandler,
     info: *const siginfo_t,
     context: *mut ucontext_t,
     base: usize,
 ) -> bool {
     // SAFETY: the caller's duty.
     let own = unsafe { &mut *context };
-    let at = own.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
-    if !stack::is_own(context.addr()) || stack::is_own(at) {
+    let mut at = own.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
+    if !stack::is_own(context.addr()) {
         return false;
+    }
+    let mut rest = None;
+    if stack::is_own(at) {
+        let Some((program, below)) = within::interrupt(at) else { return false };
+        (at, rest) = (program, Some(below));
     }
     // SAFETY: as above.
     let signal = unsafe { (*info).si_signo };
@@ -86,13 +129,12 @@ pub(crate) unsafe fn lead(
     let start = (state.wrapping_sub(size_of::<Frame>()) & !15).wrapping_sub(8);
     if start <= bottom || start > top {
         // As the kernel, which finds no room.
-        net::end_by_fault(mask_of(own));
+        end_by(libc::SIGSEGV);
+        *mask_of(own) &= !masks::OWN;
         return true;
     }
-    let after = After {
-        base: if bases::are_two() && base == bases::library() { base } else { 0 },
-        net: net::begin_handler(signal, bottom != 0 && top - bottom < net::ROOM),
-    };
+    let is_library = bases::are_two() && base == bases::library();
+    let after = After::begin(signal, if is_library { base } else { 0 });
     let frame = ptr::with_exposed_provenance_mut::<Frame>(start);
     // SAFETY: the program's stack below its top, or its alternate stack, of which it uses nothing.
     // Where there is no memory, the fault ends the process, as natively.
@@ -112,13 +154,16 @@ pub(crate) unsafe fn lead(
     let arguments =
         [signal as usize, (&raw const place.info).addr(), place.context.as_ptr().addr()];
     begin(own, handler, signal, start, arguments);
+    if let Some(rest) = rest {
+        own.uc_stack = rest;
+    }
     true
 }
 
 /// Has a context begin a handler.
 fn begin(
     context: &mut ucontext_t,
-    handler: Handler,
+    handler: ProgramHandler,
     signal: c_int,
     start: usize,
     [first, second, third]: [usize; 3],
@@ -145,12 +190,6 @@ fn begin(
     *mask = (*mask | handler.mask) & !masks::OWN | this & !bit(libc::SIGSYS);
 }
 
-/// Returns the mask that the context's thread gets.
-pub(crate) fn mask_of(context: &mut ucontext_t) -> &mut u64 {
-    // SAFETY: the kernel's mask of 8 bytes is the beginning of libc's, which is longer.
-    unsafe { &mut *(&raw mut context.uc_sigmask).cast::<u64>() }
-}
-
 /// Returns the size of the processor's state beside the general registers, to which a context
 /// leads.
 fn state_bytes(context: &ucontext_t) -> usize {
@@ -173,7 +212,7 @@ unsafe extern "C" fn finish(context: *mut u64) -> usize {
     // SAFETY: a frame of this library's, whose handler has returned.
     let frame = unsafe { &mut *context.byte_sub(offset_of!(Frame, context)).cast::<Frame>() };
     frame.context[MASK_WORD] &= !masks::OWN;
-    frame.after.net.restore();
+    frame.after.restore();
     match frame.after.base {
         0 if bases::are_two() => bases::program(),
         base => base,
@@ -182,43 +221,9 @@ unsafe extern "C" fn finish(context: *mut u64) -> usize {
 
 unsafe extern "C" {
     static crane_handler_end: u8;
-    static crane_own_end: u8;
 }
 
-/// Returns the address of the end of the library's own handlers.
-pub(crate) fn own_end() -> usize {
-    (&raw const crane_own_end).addr()
-}
-
-/// The unwinding of a function that a handler returns to: the registers are in the context at the
-/// stack's top (DWARF expressions of `rsp` and an offset).
-macro_rules! unwinds_by_context {
-    () => {
-        ".cfi_startproc
-        .cfi_signal_frame
-        .cfi_escape 0x0f, 4, 0x77, 0xa0, 1, 0x06
-        .cfi_escape 0x10, 8, 2, 0x77, 0x28
-        .cfi_escape 0x10, 9, 2, 0x77, 0x30
-        .cfi_escape 0x10, 10, 2, 0x77, 0x38
-        .cfi_escape 0x10, 11, 3, 0x77, 0xc0, 0
-        .cfi_escape 0x10, 12, 3, 0x77, 0xc8, 0
-        .cfi_escape 0x10, 13, 3, 0x77, 0xd0, 0
-        .cfi_escape 0x10, 14, 3, 0x77, 0xd8, 0
-        .cfi_escape 0x10, 15, 3, 0x77, 0xe0, 0
-        .cfi_escape 0x10, 5, 3, 0x77, 0xe8, 0
-        .cfi_escape 0x10, 4, 3, 0x77, 0xf0, 0
-        .cfi_escape 0x10, 6, 3, 0x77, 0xf8, 0
-        .cfi_escape 0x10, 3, 3, 0x77, 0x80, 1
-        .cfi_escape 0x10, 1, 3, 0x77, 0x88, 1
-        .cfi_escape 0x10, 0, 3, 0x77, 0x90, 1
-        .cfi_escape 0x10, 2, 3, 0x77, 0x98, 1
-        .cfi_escape 0x10, 7, 3, 0x77, 0xa0, 1
-        .cfi_escape 0x10, 16, 3, 0x77, 0xa8, 1
-        nop"
-    };
-}
-
-// The kernel must not trap these calls, which are made by this library's text.
+// The kernel must not trap its call, which is made by this library's text.
 global_asm!(
     ".pushsection .text.crane_handler_end,\"ax\",@progbits",
     ".balign 16",
@@ -243,15 +248,6 @@ global_asm!(
     "ud2",
     ".cfi_endproc",
     ".size crane_handler_end, . - crane_handler_end",
-    unwinds_by_context!(),
-    ".hidden crane_own_end",
-    ".globl crane_own_end",
-    ".type crane_own_end, @function",
-    "crane_own_end:",
-    "mov eax, {number}",
-    "syscall",
-    ".cfi_endproc",
-    ".size crane_own_end, . - crane_own_end",
     ".popsection",
     number = const libc::SYS_rt_sigreturn,
     finish = sym finish,

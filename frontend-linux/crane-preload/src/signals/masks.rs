@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::io::Write;
 
 use crane_shm::sys;
+use libc::ucontext_t;
 
 /// The highest signal number.
 pub(crate) const LAST: c_int = 64;
@@ -13,6 +14,9 @@ pub(crate) const MASK: usize = 8;
 
 /// The signals of the net's (see [`crate::net`]), which stay out of all masks.
 pub(crate) const OWN: u64 = 1 << (libc::SIGSYS - 1) | 1 << (libc::SIGSEGV - 1);
+
+/// The mask of a thread that blocks all signals, as it is read: two cannot be blocked.
+pub(crate) const ALL: u64 = !(OWN | 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
 
 /// Returns the bit of a signal in a mask, or 0 if the number is not a signal.
 pub(crate) fn bit(signal: c_int) -> u64 {
@@ -99,6 +103,12 @@ fn blocked_in(status: &[u8]) -> u64 {
     digits.fold(0, |sum, digit| sum << 4 | u64::from(digit))
 }
 
+/// Returns the mask that the context's thread gets.
+pub(crate) fn mask_of(context: &mut ucontext_t) -> &mut u64 {
+    // SAFETY: the kernel's mask of 8 bytes is the beginning of libc's, which is longer.
+    unsafe { &mut *(&raw mut context.uc_sigmask).cast::<u64>() }
+}
+
 /// Returns the signals that the kernel keeps for the calling thread or the process.
 pub(crate) fn pending() -> u64 {
     let mut mask = 0_u64;
@@ -119,6 +129,8 @@ mod tests {
         let before = set_mask(bit(libc::SIGUSR1) | bit(libc::SIGWINCH));
         assert_eq!(blocked_of(sys::tid() as u32), blocked());
         assert!(blocked() & bit(libc::SIGWINCH) != 0);
+        block_all();
+        assert_eq!(blocked(), ALL);
         set_mask(before);
     }
 }

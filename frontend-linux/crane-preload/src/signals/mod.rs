@@ -16,27 +16,29 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
-use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use crane_shm::{ServerSide, sys};
 use libc::{siginfo_t, ucontext_t};
 
-use crate::bases::{self, SignalFunction, for_signals};
+use crate::bases::for_signals;
 use crate::membership::{self, Membership};
-use crate::net;
 use crate::output::Output;
 use crate::trouble::Text;
 use crate::world;
 
 pub(crate) mod action;
+pub(crate) mod ends;
 pub(crate) mod frame;
 pub(crate) mod masks;
 mod posted;
 mod records;
 pub(crate) mod stack;
+pub(crate) mod within;
 
+use action::ProgramHandler;
 pub(crate) use action::{Action, exchange};
+use ends::own_end;
 use masks::LAST;
 pub(crate) use masks::{
     bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
@@ -46,6 +48,7 @@ pub(crate) use posted::{
 };
 use records::is_own_timer;
 pub(crate) use records::{sent_by_self, sent_by_timer};
+pub(crate) use within::{send_behind, send_to_self};
 
 /// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,18 +127,18 @@ fn name(signal: c_int) -> &'static str {
 
 /// Returns the real action of a signal that the program handles, whose own flags are given.
 pub(crate) fn real_action(flags: c_int) -> Action {
-    /// What the library's handler does by itself: it runs more often than the program's.
+    /// The library's handler runs more often than the program's, and blocks all signals.
     const OWN: c_int = libc::SA_RESETHAND | libc::SA_NODEFER;
     let flags = flags & !OWN | libc::SA_SIGINFO | libc::SA_ONSTACK;
     Action {
         handler: (on_signal_entry as *const ()).addr(),
         flags: flags as u32 as usize | action::RESTORER,
-        restorer: frame::own_end(),
+        restorer: own_end(),
         mask: !masks::OWN,
     }
 }
 
-for_signals!(on_signal_entry, on_signal);
+for_signals!(on_signal_entry, "crane_on_signal", on_signal);
 
 extern "C" fn on_signal(
     signal: c_int,
@@ -169,37 +172,7 @@ extern "C" fn on_signal(
         reset(signal);
     }
     // SAFETY: the kernel's own record and frame, and the program's handler.
-    unsafe { run(frame::Handler { address, flags, mask }, info, context, base) }
-}
-
-/// Runs a handler of the program's. Returns whether it begins when the library's handler ends, which
-/// was interrupted with this `base`.
-///
-/// # Safety
-/// The kernel's record and frame of a signal, and the program's own function.
-pub(crate) unsafe fn run(
-    handler: frame::Handler,
-    info: *mut siginfo_t,
-    context: *mut ucontext_t,
-    base: usize,
-) -> bool {
-    // SAFETY: the caller's duty.
-    if unsafe { frame::lead(handler, info, context, base) } {
-        return true;
-    }
-    // SAFETY: as above; the program installed this function as a handler; one that takes the number
-    // alone ignores the other two, which are in registers.
-    unsafe {
-        let signal = (*info).si_signo;
-        let after = net::begin_handler(signal, false);
-        let function = std::mem::transmute::<usize, SignalFunction>(handler.address);
-        let this = if handler.flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
-        set_mask(*frame::mask_of(&mut *context) | handler.mask | this);
-        bases::call_handler(function, signal, info, context);
-        block_all();
-        after.restore();
-    }
-    false
+    unsafe { frame::run(ProgramHandler { address, flags, mask }, info, context, base) }
 }
 
 /// Records a signal that neither this process nor a fault in it has sent.
@@ -274,13 +247,4 @@ pub(crate) fn disposition(signal: c_int) -> Disposition {
         return Disposition::Kernel;
     }
     Disposition::Handler { restarts: action.flags & libc::SA_RESTART as usize != 0 }
-}
-
-/// Sends a signal to the calling thread, with the record of its first sender. A handler runs before
-/// this function returns, unless the signal is blocked.
-pub(crate) fn send_to_self(info: &siginfo_t) {
-    let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
-    let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];
-    // SAFETY: the kernel reads the record, which lives during the call.
-    unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
 }

@@ -18,7 +18,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use crate::capacities::THREADS;
 
 /// The size of a stack of the library's own. Only what is used of it takes memory.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 1 << 20;
 /// The lowest page, which nobody can use.
 const GUARD: usize = 4096;
 /// The lowest size of an alternate stack (`MINSIGSTKSZ` of linux/signal.h).
@@ -48,14 +48,14 @@ pub(crate) fn begin(me: ThreadId) {
         start = map().unwrap_or(0);
         place.store(start, Ordering::Relaxed);
     }
-    if start != 0 && set_real(&whole(start)).is_ok() {
+    if start != 0 && set_real(&armed(start, BYTES - GUARD)).is_ok() {
         OWN.set(start);
     }
 }
 
 fn map() -> Option<usize> {
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: a new mapping at an address of the kernel's choice, whose first page is then nobody's.
+    // SAFETY: a new mapping at an address of the kernel's choice; its first page is nobody's then.
     unsafe {
         let start = mmap_anonymous(ptr::null_mut(), BYTES, protection, flags).ok()?;
         mprotect(start, GUARD, MprotectFlags::empty()).ok()?;
@@ -63,8 +63,14 @@ fn map() -> Option<usize> {
     }
 }
 
-fn whole(start: usize) -> stack_t {
-    armed(start, BYTES - GUARD)
+/// Returns the calling thread's own stack.
+pub(crate) fn whole() -> stack_t {
+    armed(OWN.get(), BYTES - GUARD)
+}
+
+/// Returns the part of the calling thread's own stack below a place on it.
+pub(crate) fn below(place: usize) -> stack_t {
+    armed(OWN.get(), place - OWN.get())
 }
 
 fn armed(start: usize, size: usize) -> stack_t {
@@ -91,6 +97,11 @@ pub(crate) fn is_own(place: usize) -> bool {
 /// Returns whether a place lies on a stack.
 fn is_on(stack: &stack_t, place: usize) -> bool {
     place > stack.ss_sp.addr() && place - stack.ss_sp.addr() <= stack.ss_size
+}
+
+/// Returns whether a place lies on the program's alternate stack.
+pub(crate) fn is_alternate(place: usize) -> bool {
+    is_on(&ALTERNATE.get(), place)
 }
 
 /// The place of a frame for a handler of the program's.
