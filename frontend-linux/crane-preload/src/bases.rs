@@ -27,17 +27,16 @@ const GET_GS: usize = 0x1004;
 /// The end of a program's addresses (`TASK_SIZE_MAX`).
 pub(crate) const USER_END: usize = (1 << 47) - 4096;
 
-// The thread's two bases: this library's, then the program's; and the one that was set when the
-// last handler of a signal began.
+// The thread's two bases: this library's, then the program's.
 global_asm!(
     ".pushsection .tbss.crane_bases,\"awT\",@nobits",
     ".hidden crane_bases",
     ".globl crane_bases",
     ".type crane_bases, @object",
-    ".size crane_bases, 24",
+    ".size crane_bases, 16",
     ".balign 8",
     "crane_bases:",
-    ".zero 24",
+    ".zero 16",
     ".popsection",
 );
 
@@ -127,7 +126,6 @@ macro_rules! enter_library {
         "cmp byte ptr [rip + {switches}], 0
         je 771f
         rdfsbase rbx
-        mov qword ptr gs:[16], rbx
         mov rax, qword ptr gs:[0]
         cmp rax, rbx
         je 771f

@@ -144,16 +144,30 @@ fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
             done(compiler.arg(source("count.rs")));
             ("rust", vec!["./count".into()])
         }
-        Runtime::Go => {
-            let mut compiler = Command::new(tool("go")?);
-            compiler.env("CGO_ENABLED", "0").env("GOCACHE", folder.join("cache"));
-            compiler.args(["build", "-o"]).arg(base.join("count"));
-            done(compiler.arg(source("count.go")));
-            ("go", vec!["./count".into()])
-        }
+        Runtime::Go => return of_go(folder, "count"),
     };
     command.push(port.to_string());
     Ok(Program { name, command, port, base })
+}
+
+/// Returns a program of Go's, of this name, which is linked statically.
+///
+/// # Errors
+///
+/// Returns an error if Go is not on this machine.
+///
+/// # Panics
+///
+/// Panics if it cannot be compiled.
+pub fn of_go(folder: &Path, name: &'static str) -> Result<Program, String> {
+    let base = folder.join("base");
+    fs::create_dir_all(&base).expect("the program's folder");
+    let mut compiler = Command::new(tool("go")?);
+    compiler.env("CGO_ENABLED", "0").env("GOCACHE", folder.join("cache"));
+    compiler.args(["build", "-o"]).arg(base.join(name));
+    done(compiler.arg(programs().join(format!("runtimes/{name}.go"))));
+    let port = free_port();
+    Ok(Program { name, command: vec![format!("./{name}"), port.to_string()], port, base })
 }
 
 /// Finds a tool, and follows its links, behind which a launcher may start another program.

@@ -7,12 +7,14 @@ use std::net::{SocketAddr, TcpStream};
 use crane_test::e2e::alarm::{BYPASSES, OnFloor, stick_on_floor};
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
+use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::native::Native;
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
+use crane_test::e2e::runtimes::{self, Runtime, of_go};
 use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 
 const CLIENTS: usize = 6;
@@ -114,6 +116,33 @@ fn a_statically_linked_server_is_equal_on_all_replicas() {
     let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
     let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
     assert!(mixed, "no request met another: {answers:?}");
+}
+
+#[test]
+fn a_server_of_go_is_equal_on_all_replicas() {
+    let machine = Machine::take("floor-go");
+    let program = of_go(machine.folder(), "racy").unwrap_or_else(|why| panic!("{why}"));
+    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
+    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
+    assert!(mixed, "no request met another: {answers:?}");
+}
+
+#[test]
+fn an_image_of_a_server_of_go_changes_nothing() {
+    let machine = Machine::take("go-image");
+    if are_possible(machine.folder()) {
+        let program = of_go(machine.folder(), "racy").unwrap_or_else(|why| panic!("{why}"));
+        change_nothing_by_an_image(&machine, program);
+    }
+}
+
+#[test]
+fn a_server_of_go_counts_on_through_the_end_of_its_primary() {
+    if Hosts::are_possible() {
+        let outcome = runtimes::run(Runtime::Go, 200).unwrap_or_else(|why| panic!("{why}"));
+        println!("{outcome:?} (in full: ci/measure runtimes)");
+    }
 }
 
 /// Takes an image of a backup's server while clients ask, and lets the backup return from it.

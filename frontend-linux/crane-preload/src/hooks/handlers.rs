@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{sighandler_t, sigset_t};
 
+use crate::bases;
 use crate::errno;
 use crate::net::{self, OwnAction};
 use crate::signals;
 use crate::signals::action::{Action, RESTORER};
-use crate::signals::ends::own_end;
 use crate::world;
 
-/// libc's own two signals, which its function refuses.
+/// The two signals of libc's own, which its function refuses. In a program that is linked
+/// statically they are the program's, which has its own libc.
 const OF_LIBC: Range<c_int> = 32..34;
 
 /// The signals that cannot be handled, and that of the net, which keeps the program's action.
@@ -32,7 +33,8 @@ static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns whether the program's handler of a signal is called by the library's.
 fn is_followed(signal: c_int) -> bool {
-    let is_known = signals::bit(signal) != 0 && !OF_LIBC.contains(&signal);
+    let is_of_libc = OF_LIBC.contains(&signal) && !bases::are_two();
+    let is_known = signals::bit(signal) != 0 && !is_of_libc;
     world::region().is_some() && is_known && !UNFOLLOWED.contains(&signal)
 }
 
@@ -98,7 +100,7 @@ fn as_kernel(action: &mut libc::sigaction) -> Action {
     Action {
         handler: action.sa_sigaction,
         flags: action.sa_flags as u32 as usize | RESTORER,
-        restorer: own_end(),
+        restorer: 0,
         mask: *kernel_mask(&mut action.sa_mask) & !UNMASKABLE,
     }
 }
@@ -125,27 +127,19 @@ pub(super) unsafe fn action_by_number([number, new, old, size, ..]: [usize; 6]) 
         // SAFETY: the caller's duty.
         return unsafe { net::pass(libc::SYS_rt_sigaction, [number, new, old, size, 0, 0]) };
     }
-    // SAFETY: all-zero bytes are a valid action.
-    let (mut wanted, mut before): (libc::sigaction, libc::sigaction) =
-        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let mut wanted = None;
     if new != 0 {
-        let Some(Action { handler, flags, mask, .. }) = net::read(new) else {
-            return -(libc::EFAULT as isize);
-        };
-        (wanted.sa_sigaction, wanted.sa_flags) = (handler, flags as c_int);
-        *kernel_mask(&mut wanted.sa_mask) = mask;
+        let Some(action) = net::read::<Action>(new) else { return -(libc::EFAULT as isize) };
+        let mask = action.mask & !(UNMASKABLE | net::OWN);
+        // The unwinder of a program that is linked statically knows only its own functions.
+        let restorer = if bases::are_two() { action.restorer } else { 0 };
+        wanted = Some(Action { mask, restorer, ..action });
     }
-    let wanted = if new == 0 { ptr::null() } else { &raw const wanted };
-    // SAFETY: actions of ours; the symbol is this library's own.
-    if unsafe { sigaction(signal, wanted, &raw mut before) } != 0 {
-        return -(errno::current() as isize);
+    if net::keeps(signal) {
+        // SAFETY: the caller's duty.
+        return unsafe { net::pass(libc::SYS_rt_sigaction, [number, new, old, size, 0, 0]) };
     }
-    let before = Action {
-        handler: before.sa_sigaction,
-        flags: before.sa_flags as u32 as usize,
-        restorer: before.sa_restorer.map_or(0, |function| (function as *const ()).addr()),
-        mask: *kernel_mask(&mut before.sa_mask),
-    };
+    let before = signals::exchange_own(signal, wanted.as_ref());
     if net::write(old, &before) { 0 } else { -(libc::EFAULT as isize) }
 }
 

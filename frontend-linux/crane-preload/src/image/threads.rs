@@ -16,6 +16,7 @@ use crane_shm::sys;
 use crate::bases;
 use crate::capacities::THREADS;
 use crate::membership;
+use crate::net;
 
 /// The stack of a thread, on which it begins and ends.
 const STACK_BYTES: usize = 128 << 10;
@@ -163,9 +164,7 @@ extern "C" fn run(child: *mut c_void) -> *mut c_void {
     drop(child);
     // SAFETY: the program's stack and its place behind the call. The thread comes back by `end`.
     unsafe { enter_program(&registers, LEFT_AT.with(Cell::as_ptr)) };
-    // The kernel would look through the program's list, which may be gone by then.
-    // SAFETY: no list.
-    unsafe { sys::syscall(libc::SYS_set_robust_list, [0, 24, 0, 0, 0, 0]) };
+    release_robust(number as u32);
     if has(libc::CLONE_CHILD_CLEARTID) {
         // SAFETY: the word at which the program waits for the thread's end.
         let word = unsafe { AtomicU32::from_ptr(registers.r10 as *mut u32) };
@@ -176,6 +175,65 @@ extern "C" fn run(child: *mut c_void) -> *mut c_void {
         end.store(0, Ordering::Relaxed);
     }
     ptr::null_mut()
+}
+
+/// Marks the robust mutexes that the calling thread of this number still holds, and wakes a waiter
+/// of each, as the kernel does when a thread ends (`exit_robust_list` of kernel/futex/core.c): it
+/// would look through the program's list when that may be gone.
+fn release_robust(thread: u32) {
+    /// `ROBUST_LIST_LIMIT`.
+    const MOST: usize = 2048;
+    /// Marks a mutex with priority inheritance.
+    const INHERITS: usize = 1;
+    // struct robust_list_head: the first link, the distance of words from links, and the link of a
+    // mutex that is being taken or given back.
+    let Some(head) = robust_list() else { return };
+    let Some([first, distance, pending]) = net::read::<[usize; 3]>(head) else { return };
+    let mut link = first;
+    for _ in 0..MOST {
+        let place = link & !INHERITS;
+        if place == head {
+            break;
+        }
+        if place != pending & !INHERITS {
+            mark_died(place.wrapping_add(distance), thread);
+        }
+        let Some(next) = net::read(place) else { break };
+        link = next;
+    }
+    if pending != 0 {
+        mark_died((pending & !INHERITS).wrapping_add(distance), thread);
+    }
+}
+
+/// Returns the calling thread's list of robust mutexes, which the kernel then forgets.
+fn robust_list() -> Option<usize> {
+    const BYTES: usize = 24;
+    let (mut head, mut length) = (0_usize, 0_usize);
+    let arguments = [0, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
+    // SAFETY: two places of ours; then no list.
+    unsafe {
+        sys::syscall(libc::SYS_get_robust_list, arguments);
+        sys::syscall(libc::SYS_set_robust_list, [0, BYTES, 0, 0, 0, 0]);
+    }
+    (head != 0).then_some(head)
+}
+
+/// Marks the word of a mutex if a thread that ends holds it, and wakes a waiter.
+fn mark_died(word: usize, thread: u32) {
+    if !word.is_multiple_of(size_of::<u32>()) || net::read::<u32>(word).is_none() {
+        return;
+    }
+    // SAFETY: aligned, and there.
+    let word = unsafe { AtomicU32::from_ptr(word as *mut u32) };
+    let died = |value: u32| {
+        let is_held = value & libc::FUTEX_TID_MASK == thread;
+        is_held.then_some(value & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED)
+    };
+    let marked = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, died);
+    if marked.is_ok_and(|before| before & libc::FUTEX_WAITERS != 0) {
+        futex(word, libc::FUTEX_WAKE, 1);
+    }
 }
 
 /// Ends the calling thread, if it was made here.

@@ -30,7 +30,8 @@ pub(crate) struct OwnAction {
 impl OwnAction {
     /// Returns its handler.
     pub(super) fn handler(&self) -> ProgramHandler {
-        ProgramHandler { address: self.handler, flags: self.flags as c_int, mask: self.mask }
+        let Self { handler: address, flags, mask } = *self;
+        ProgramHandler { address, flags: flags as c_int, mask, restorer: 0 }
     }
 }
 

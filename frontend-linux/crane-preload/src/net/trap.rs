@@ -20,7 +20,7 @@ use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::membership;
 use crate::signals::action::end_by;
-use crate::signals::frame::run;
+use crate::signals::frame::{self, run};
 use crate::signals::masks::mask_of;
 use crate::signals::stack;
 use crate::world::{self, SERIAL};
@@ -56,15 +56,14 @@ pub(super) fn install(wake: i32) {
     masks::install((on_signal_entry as *const ()).addr());
 }
 
-/// Ends a handler of the program's, whose frame lies at this address of its stack. The thread's
-/// base is the one with which the handler ended.
+/// Ends a handler of the program's, whose context lies at this address of its stack, with a base if
+/// threads have two.
 #[unsafe(naked)]
-unsafe extern "C" fn end_handler(frame: usize) -> ! {
+unsafe extern "C" fn end_handler(context: usize, base: usize) -> ! {
     naked_asm!(
         "cmp byte ptr [rip + {switches}], 0",
         "je 773f",
-        "mov rax, qword ptr gs:[16]",
-        "wrfsbase rax",
+        "wrfsbase rsi",
         "773:",
         "mov rsp, rdi",
         "mov eax, {number}",
@@ -315,15 +314,19 @@ fn await_end() -> ! {
 
 /// Ends a handler of the program's as the program would, which never comes back here.
 fn end_program_handler(context: &Context<'_>) {
-    /// The mask's place in the kernel's frame (`struct ucontext`).
+    /// The mask's place in the kernel's `struct ucontext`.
     const MASK: usize = 296;
-    let frame = context.register(libc::REG_RSP);
-    let mask = (frame + MASK) as *mut u64;
-    // SAFETY: the kernel made this frame at the top of the thread's stack, and will read it from
-    // there. What this handler's own frame lies on is below.
+    let place = context.register(libc::REG_RSP);
+    let base = match frame::end(place) {
+        None | Some(0) if bases::are_two() => bases::program(),
+        base => base.unwrap_or(0),
+    };
+    let mask = (place + MASK) as *mut u64;
+    // SAFETY: a frame of the kernel's form at the top of the thread's stack, from where the kernel
+    // reads it.
     unsafe {
         mask.write(mask.read() & !masks::OWN);
-        end_handler(frame)
+        end_handler(place, base)
     }
 }
 

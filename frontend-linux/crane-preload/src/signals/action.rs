@@ -68,6 +68,8 @@ pub(crate) struct ProgramHandler {
     pub flags: c_int,
     /// The signals that it blocks.
     pub mask: u64,
+    /// The function of the program's to which it returns, or 0.
+    pub restorer: usize,
 }
 
 /// Restores the kernel's default action for a signal.

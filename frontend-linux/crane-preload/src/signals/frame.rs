@@ -22,7 +22,7 @@ use super::masks::{self, bit, block_all, mask_of, set_mask};
 use super::stack::{self, Room};
 use super::within;
 use crate::bases::{self, SWITCHES, SignalFunction};
-use crate::net::{Lent, Permit, recall};
+use crate::net::{self, Lent, Permit, recall};
 
 /// The words of the kernel's context, with which libc's begins.
 const CONTEXT_WORDS: usize = 38;
@@ -43,6 +43,9 @@ struct Frame {
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct After {
+    /// The address of this library's function to which handlers return: the mark of a frame that
+    /// it has made.
+    mark: usize,
     /// This library's base, if the handler interrupted this library, or 0.
     base: usize,
     lent: Lent,
@@ -54,7 +57,7 @@ impl After {
     fn begin(signal: c_int, base: usize) -> Self {
         // The kernel ends a process that reads while the signal is blocked.
         let permit = if signal == libc::SIGSEGV { Permit::take() } else { Permit::none() };
-        Self { base, lent: recall(), permit }
+        Self { mark: handler_end(), base, lent: recall(), permit }
     }
 
     fn restore(self) {
@@ -142,7 +145,10 @@ unsafe fn lead(
         let state = ptr::with_exposed_provenance_mut::<u8>(state);
         state.copy_from_nonoverlapping(own.uc_mcontext.fpregs.cast(), state_bytes);
         let place = &mut *frame;
-        place.end = (&raw const crane_handler_end).addr();
+        place.end = match handler.restorer {
+            0 => handler_end(),
+            restorer => restorer,
+        };
         place.context = *ptr::from_ref(own).cast();
         place.info = *info;
         place.after = after;
@@ -204,6 +210,20 @@ fn state_bytes(context: &ucontext_t) -> usize {
     // SAFETY: the state that the kernel has saved.
     let [mark, size] = unsafe { *context.uc_mcontext.fpregs.byte_add(NOTE).cast::<[u32; 2]>() };
     if mark == MARK { size as usize } else { LEAST }
+}
+
+fn handler_end() -> usize {
+    (&raw const crane_handler_end).addr()
+}
+
+/// Does what the handler's end does, for a function of the program's that ends a handler whose
+/// context is at this place. Returns the base to set, or 0, or `None` if the frame is none of the
+/// library's.
+pub(crate) fn end(context: usize) -> Option<usize> {
+    let frame = context.wrapping_sub(offset_of!(Frame, context));
+    let mark = net::read::<usize>(frame.wrapping_add(offset_of!(Frame, after.mark)));
+    // SAFETY: a frame of this library's, which its mark says.
+    (mark == Some(handler_end())).then(|| unsafe { finish(context as *mut u64) })
 }
 
 /// Restores what the handler's end restores beside the kernel's context. Returns the base to set,

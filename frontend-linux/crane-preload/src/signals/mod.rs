@@ -70,10 +70,17 @@ struct Handler {
     flags: AtomicI32,
     /// The signals that it blocks.
     mask: AtomicU64,
+    /// The function of the program's to which it returns, or 0.
+    restorer: AtomicUsize,
 }
 
 static HANDLERS: [Handler; LAST as usize + 1] = [const {
-    Handler { address: AtomicUsize::new(0), flags: AtomicI32::new(0), mask: AtomicU64::new(0) }
+    Handler {
+        address: AtomicUsize::new(0),
+        flags: AtomicI32::new(0),
+        mask: AtomicU64::new(0),
+        restorer: AtomicUsize::new(0),
+    }
 }; LAST as usize + 1];
 
 /// The signals that a thread causes by an instruction of its own, which would cause it again.
@@ -167,12 +174,13 @@ extern "C" fn on_signal(
         return false;
     }
     let Some((address, flags)) = handler(signal) else { return false };
-    let mask = HANDLERS[signal as usize].mask.load(Ordering::Relaxed);
+    let own = &HANDLERS[signal as usize];
+    let (mask, restorer) = (own.mask.load(Ordering::Relaxed), own.restorer.load(Ordering::Relaxed));
     if flags & libc::SA_RESETHAND != 0 {
         reset(signal);
     }
     // SAFETY: the kernel's own record and frame, and the program's handler.
-    unsafe { frame::run(ProgramHandler { address, flags, mask }, info, context, base) }
+    unsafe { frame::run(ProgramHandler { address, flags, mask, restorer }, info, context, base) }
 }
 
 /// Records a signal that neither this process nor a fault in it has sent.
@@ -220,10 +228,11 @@ pub(crate) fn exchange_own(signal: c_int, new: Option<&Action>) -> Action {
             let place = &HANDLERS[signal as usize];
             place.flags.store(new.flags as c_int, Ordering::Relaxed);
             place.mask.store(new.mask, Ordering::Relaxed);
+            place.restorer.store(new.restorer, Ordering::Relaxed);
             place.address.store(new.handler, Ordering::Release);
             Some(real_action(new.flags as c_int))
         }
-        new => new.copied(),
+        new => new.map(|new| Action { restorer: own_end(), ..*new }),
     };
     let before = exchange(signal, real.as_ref());
     if real.is_some_and(|real| !real.is_function()) {
@@ -234,7 +243,8 @@ pub(crate) fn exchange_own(signal: c_int, new: Option<&Action>) -> Action {
         Some((handler, flags, mask)) if before.is_function() => {
             const RESTARTS: usize = libc::SA_RESTART as usize;
             let flags = flags as u32 as usize & !RESTARTS | before.flags & RESTARTS;
-            Action { handler, flags, mask, ..before }
+            let restorer = HANDLERS[signal as usize].restorer.load(Ordering::Relaxed);
+            Action { handler, flags, mask, restorer }
         }
         _ => before,
     }
