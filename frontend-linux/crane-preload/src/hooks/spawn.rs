@@ -64,9 +64,12 @@ spawn_hook!(posix_spawnp);
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn system(command: *const c_char) -> c_int {
-    if !command.is_null() && takes_part() {
-        // SAFETY: the caller's own command.
-        return unsafe { run_shell(command) };
+    if takes_part() {
+        // Without a command, libc tries whether there is a shell.
+        let tried = if command.is_null() { c"exit 0".as_ptr() } else { command };
+        // SAFETY: the caller's own command, or a string of ours.
+        let status = unsafe { run_shell(tried) };
+        return if command.is_null() { (status == 0).into() } else { status };
     }
     let real = real!(system: fn(*const c_char) -> c_int);
     // SAFETY: the caller's own argument.
