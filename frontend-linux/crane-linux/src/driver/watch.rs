@@ -194,7 +194,10 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
 /// Returns the remedy for a call that crane does not order.
 pub(super) fn remedy(call: &str) -> &'static str {
     match call {
-        "futex" => "its locks are not libc's: let it use one thread, or a build with pthread locks",
+        "futex" => {
+            "its locks are not libc's: give all replicas --floor, which orders them but for those \
+             with priority inheritance, or let it use one thread"
+        }
         "io_getevents" | "io_pgetevents" | "io_uring_enter" => {
             "turn the kernel's asynchronous I/O off (MariaDB: --innodb-use-native-aio=0)"
         }
