@@ -163,6 +163,11 @@ impl DaemonSide {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)
     }
 
+    /// Returns how many calls the net below the hooks has caught. Each costs microseconds.
+    pub fn caught_calls(self) -> u64 {
+        self.0.region().caught_calls.load(Ordering::Relaxed)
+    }
+
     /// Returns how many connections were refused: nothing listened there, or a table was full.
     pub fn refused_connections(self) -> u64 {
         self.0.region().refused_connections.load(Ordering::SeqCst)

@@ -62,8 +62,7 @@ pub mod output {
     pub const RESET: u32 = 6;
     /// The server has read the client's bytes up to `numbers[2]`.
     pub const CONSUMED: u32 = 7;
-    /// The data is a text for the daemon's events; `numbers[0]` is 0 for an error, 1 for a warning,
-    /// 2 for information.
+    /// The data is a text for the daemon's events; `numbers[0]`: 0 error, 1 warning, 2 information.
     pub const NOTE: u32 = 8;
 }
 
@@ -161,9 +160,8 @@ pub(crate) struct Region {
     pub(crate) clock: AtomicU64,
     /// The last slot that the server consumed.
     pub(crate) admitted: AtomicU64,
-    /// The number of consumed entries with ops.
+    /// The numbers of consumed entries with ops, and without.
     pub(crate) entries: AtomicU64,
-    /// The number of consumed entries without ops.
     pub(crate) bubbles: AtomicU64,
     /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX` if there is none.
     pub(crate) deadline: AtomicU64,
@@ -171,8 +169,10 @@ pub(crate) struct Region {
     pub(crate) connections: AtomicU64,
     /// The kernel's number, in the cell, of the thread that has the turn.
     pub(crate) holder: AtomicU32,
-    /// The number of calls that the library saw and the determinism contract does not cover.
+    /// The numbers of calls that the library saw and the determinism contract does not cover, and
+    /// of those that the net below the hooks caught.
     pub(crate) uncovered_calls: AtomicU64,
+    pub(crate) caught_calls: AtomicU64,
     /// Connections that the server's tables or listeners refused.
     pub(crate) refused_connections: AtomicU64,
     pub(crate) history: History,

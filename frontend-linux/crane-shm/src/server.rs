@@ -132,6 +132,12 @@ impl ServerSide {
         self.0.region().uncovered_calls.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a call that the net below the hooks caught.
+    #[inline]
+    pub fn count_caught(self) {
+        self.0.region().caught_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Returns the round of the net in which threads look for calls that bypass the hooks, or 0 if
     /// they do not look. In each round they look again.
     #[inline]

@@ -92,6 +92,9 @@ pub struct ReplicaStatus {
     /// The number of calls that the preload library saw and could not make deterministic.
     #[serde(default)]
     pub uncovered_calls: Value,
+    /// The number of calls that the net below the hooks caught.
+    #[serde(default)]
+    pub caught_calls: u64,
     /// Connections that the server's tables refused.
     #[serde(default)]
     pub refused_connections: Option<u64>,

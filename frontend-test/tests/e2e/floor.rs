@@ -186,18 +186,43 @@ fn without_a_floor_the_same_server_answers_nobody_and_its_calls_are_named() {
     });
 }
 
+/// Asserts that a hundredth of the requests at most meet a call that the net catches, which costs
+/// microseconds.
+fn assert_uncaught(group: &Group, requests: u64, serve: impl FnOnce()) {
+    let caught = || {
+        group.await_settled();
+        let status = group.status().expect("a status");
+        status.replicas.iter().map(|replica| replica.caught_calls).collect::<Vec<_>>()
+    };
+    let before = caught();
+    assert!(before.iter().all(|caught| *caught > 0), "the net catches nothing: {before:?}");
+    serve();
+    for (before, after) in before.into_iter().zip(caught()) {
+        let caught = after - before;
+        println!("{caught} calls were caught in {requests} requests");
+        assert!(caught * 100 <= requests, "{caught} calls were caught in {requests} requests");
+    }
+}
+
 #[test]
 fn redis_and_civetweb_run_on_the_floor() {
     let load = Load { requests: 2000, connections: 8, keepalive: true };
     let machine = Machine::take("floor-redis");
     let options = ["--floor", "--strict"];
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &options);
+    // Calls that a server makes once precede.
     redis_benchmark(group.address(1), "set,get", load).unwrap();
+    assert_uncaught(&group, 2 * load.requests as u64, || {
+        redis_benchmark(group.address(1), "set,get", load).unwrap();
+    });
     group.await_settled();
     drop(group);
     drop(machine);
     let machine = Machine::take("floor-web");
     let group = Group::start(&machine, program::civetweb(machine.folder(), 8), 3, &options);
     ab(group.address(1), program::PAGE, load).unwrap();
+    assert_uncaught(&group, load.requests as u64, || {
+        ab(group.address(1), program::PAGE, load).unwrap();
+    });
     group.await_settled();
 }

@@ -85,6 +85,8 @@ impl<H: Host> Driver<H> {
             },
             "uncovered_calls":
                 number(|view| view.uncovered_calls),
+            "caught_calls":
+                number(|view| view.caught_calls),
             "refused_connections":
                 number(|view| view.refused_connections),
             "last_error": self.last_error,

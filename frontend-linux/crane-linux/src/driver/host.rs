@@ -282,6 +282,8 @@ pub(crate) struct ServerView {
     pub bubbles: u64,
     /// The number of calls that the library has passed to the kernel unordered.
     pub uncovered_calls: u64,
+    /// The number of calls that the net below the hooks has caught.
+    pub caught_calls: u64,
     /// Connections that were refused: nothing listened there, or a table was full.
     pub refused_connections: u64,
 }

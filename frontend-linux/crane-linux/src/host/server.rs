@@ -206,6 +206,7 @@ impl ServerProcess {
             entries: region.entries() + self.consumed[0],
             bubbles: region.bubbles() + self.consumed[1],
             uncovered_calls: region.uncovered_calls(),
+            caught_calls: region.caught_calls(),
             refused_connections: region.refused_connections(),
         }
     }

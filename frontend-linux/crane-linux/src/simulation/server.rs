@@ -230,16 +230,16 @@ impl SimServer {
 
     /// Returns the daemon's view of the server.
     pub(super) fn view(&self) -> ServerView {
-        let connections = self.execution.as_ref().map_or(0, |at| at.sockets.open());
         ServerView {
             state: self.state,
             admitted: self.admitted.0,
             clock: self.clock(),
-            connections: connections as u64,
+            connections: self.execution.as_ref().map_or(0, |at| at.sockets.open() as u64),
             deadline: self.deadline,
             entries: self.entries,
             bubbles: self.bubbles,
             uncovered_calls: 0,
+            caught_calls: 0,
             refused_connections: 0,
         }
     }

@@ -15,6 +15,7 @@ mod epoll;
 mod exec;
 mod executables;
 mod fifo;
+mod file_facts;
 mod file_locks;
 mod files;
 mod follow;

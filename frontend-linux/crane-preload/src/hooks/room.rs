@@ -15,7 +15,8 @@ use std::mem::MaybeUninit;
 use crane_shm::{EndReason, sys};
 use libc::{FILE, gid_t, iovec, mode_t, off_t, size_t, timespec, uid_t};
 
-use crate::descriptors::lookup;
+use super::file_locks;
+use crate::descriptors::{forget_plain, lookup};
 use crate::errno;
 use crate::file_kind;
 use crate::trouble::{self, NO_WAKE, Text};
@@ -366,6 +367,16 @@ unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
         unsafe { real(stream) };
         errno::set(error);
         return libc::EOF;
+    }
+    // SAFETY: as above.
+    let descriptor = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
+    if lookup(descriptor).is_none() && file_kind::of(descriptor) == Some(libc::S_IFREG) {
+        let plain = real!(fclose: fn(*mut FILE) -> c_int);
+        // SAFETY: as above. libc's own close neither waits nor ends a connection.
+        let result = unsafe { plain(stream) };
+        forget_plain(descriptor);
+        file_locks::freed();
+        return result;
     }
     // SAFETY: the caller's own argument.
     unsafe { real(stream) }

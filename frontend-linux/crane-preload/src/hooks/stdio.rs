@@ -14,6 +14,7 @@ use super::files::is_random;
 use super::{host_files, room};
 use crate::descriptors::lookup;
 use crate::errno;
+use crate::file_kind;
 use crate::membership::takes_part;
 
 /// The callbacks of fopencookie. A missing callback behaves as for an endless sink or an empty
@@ -73,7 +74,14 @@ fn random_stream(path: *const c_char) -> Option<*mut FILE> {
 unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     let special = random_stream(path).or_else(|| host_files::stream(path, mode));
     special.unwrap_or_else(|| {
-        let real = real_watched!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
+        // Only what is no plain file may wait.
+        let kind = file_kind::at(libc::AT_FDCWD as usize, path.addr(), 0);
+        let real = match kind {
+            None | Some(libc::S_IFREG) => {
+                real!(fopen: fn(*const c_char, *const c_char) -> *mut FILE)
+            }
+            Some(_) => real_watched!(fopen: fn(*const c_char, *const c_char) -> *mut FILE),
+        };
         // SAFETY: the caller's own arguments.
         let stream = unsafe { real(path, mode) };
         if stream.is_null() {

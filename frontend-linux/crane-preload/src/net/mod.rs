@@ -26,6 +26,7 @@ mod faults;
 mod judge;
 mod masks;
 mod selector;
+mod sites;
 mod text;
 mod trap;
 mod tsc;
@@ -53,6 +54,9 @@ pub(crate) fn answer_by(answers: Answers) {
 /// daemon is woken. Returns the kernel's error if it refuses.
 pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
     text::find();
+    if answers::is_begun() {
+        sites::lead_around();
+    }
     trap::install(wake);
     let round = arming::numbered(region.net_round());
     arming::begin_round(round);

@@ -1,6 +1,7 @@
 //! The places that calls come from: libc and the dynamic linker, or others.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::dl_phdr_info;
@@ -55,9 +56,14 @@ fn keep(start: usize, end: usize) {
     }
 }
 
+/// Returns libc's text, as far as it was found.
+pub(super) fn found() -> impl Iterator<Item = Range<usize>> {
+    let range =
+        |text: &LibcText| text.start.load(Ordering::Relaxed)..text.end.load(Ordering::Relaxed);
+    FOUND.iter().map(range).filter(|range| !range.is_empty())
+}
+
 /// Returns whether an address lies in libc's text, or in the dynamic linker's.
 pub(super) fn is_libc(address: usize) -> bool {
-    FOUND.iter().any(|text| {
-        (text.start.load(Ordering::Relaxed)..text.end.load(Ordering::Relaxed)).contains(&address)
-    })
+    found().any(|text| text.contains(&address))
 }

@@ -188,6 +188,7 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         // Threads stay armed, because a filter may forbid disarming them: their calls pass.
         return context.step_back(trap.number);
     }
+    region.count_caught();
     let site = context.register(libc::REG_RIP);
     let is_native = trap.architecture == X86_64;
     let number = c_long::from(trap.number);

@@ -210,6 +210,7 @@ fn view(admitted: u64, clock: u64) -> ServerView {
         entries: 0,
         bubbles: 0,
         uncovered_calls: 0,
+        caught_calls: 0,
         refused_connections: 0,
     }
 }
