@@ -368,8 +368,10 @@ unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
         errno::set(error);
         return libc::EOF;
     }
+    let before = errno::current();
     // SAFETY: as above.
     let descriptor = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
+    errno::set(before);
     if lookup(descriptor).is_none() && file_kind::of(descriptor) == Some(libc::S_IFREG) {
         let plain = real!(fclose: fn(*mut FILE) -> c_int);
         // SAFETY: as above. libc's own close neither waits nor ends a connection.

@@ -251,7 +251,7 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     }
     if is_native && let Some(result) = answer_signal_call(&mut context, number, arguments) {
         context.answer(result);
-    } else if is_native && (judgement.pass == Pass::Here || is_prompt(number, arguments)) {
+    } else if is_native && (judgement.pass == Pass::Here || is_made_here(number, arguments)) {
         // SAFETY: the program's own arguments.
         context.answer(unsafe { sys::syscall(number, arguments) });
     } else {
@@ -392,6 +392,15 @@ fn is_allocator(number: c_long, [_, length, flags, ..]: [usize; 6], site: usize)
         let _ = ALLOCATOR.compare_exchange(0, site, Ordering::SeqCst, Ordering::SeqCst);
     }
     asks && ALLOCATOR.load(Ordering::Relaxed) == site
+}
+
+/// Returns whether the handler makes a call that would else be the program's to make: it does not
+/// wait with these arguments, or it changes memory, but not the stack of the handler's own. Behind
+/// a call that the program makes, its next one may pass unseen, which can be its thread's last.
+fn is_made_here(number: c_long, arguments: [usize; 6]) -> bool {
+    let is_on_own_stack = stack::is_own(ptr::from_ref(&number).addr());
+    let changes_memory = MEMORY.contains(&number) && number != libc::SYS_arch_prctl;
+    changes_memory && is_on_own_stack || is_prompt(number, arguments)
 }
 
 /// Returns whether a call, which may let a thread wait, does not with these arguments.
