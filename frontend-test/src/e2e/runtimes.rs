@@ -163,7 +163,8 @@ pub fn of_go(folder: &Path, name: &'static str) -> Result<Program, String> {
     let base = folder.join("base");
     fs::create_dir_all(&base).expect("the program's folder");
     let mut compiler = Command::new(tool("go")?);
-    compiler.env("CGO_ENABLED", "0").env("GOCACHE", folder.join("cache"));
+    compiler.env("CGO_ENABLED", "0").env("GO111MODULE", "off");
+    compiler.env("GOCACHE", folder.join("cache")).env("GOPATH", folder.join("path"));
     compiler.args(["build", "-o"]).arg(base.join(name));
     done(compiler.arg(programs().join(format!("runtimes/{name}.go"))));
     let port = free_port();
