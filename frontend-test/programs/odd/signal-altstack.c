@@ -15,6 +15,8 @@ static void odd(void) {
     handle(SIGUSR1, look, SA_ONSTACK);
     SHOW(raise(SIGUSR1));
     say("inside %d\n", inside);
+    SHOW(sigaltstack((void *)8, NULL));
+    SHOW(sigaltstack(NULL, (void *)8));
     SHOW(sigaltstack(NULL, &old));
     say("%d\n", old.ss_flags);
 }

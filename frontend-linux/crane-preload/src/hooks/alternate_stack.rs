@@ -7,24 +7,17 @@ use crane_shm::sys;
 use libc::stack_t;
 
 use crate::errno;
+use crate::net;
 use crate::signals::{stack, within};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
+    let arguments = [new.addr(), old.addr(), 0, 0, 0, 0];
     if !stack::is_own_known() {
-        let arguments = [new.addr(), old.addr(), 0, 0, 0, 0];
         // SAFETY: the caller's own arguments.
         let result = unsafe { sys::syscall(libc::SYS_sigaltstack, arguments) };
         return errno::answer_int(sys::checked(result));
     }
-    // SAFETY: the caller's stack, if it gave one.
-    let new = unsafe { new.as_ref() }.copied();
-    let result = stack::exchange(new, within::place(ptr::from_ref(&new).addr()));
-    errno::answer_int(result.map(|before| {
-        // SAFETY: the caller's place, if it gave one.
-        if let Some(old) = unsafe { old.as_mut() } {
-            *old = before;
-        }
-        0
-    }))
+    let place = within::place(ptr::from_ref(&new).addr());
+    errno::answer_int(sys::checked(net::exchange_stack(arguments, place)))
 }

@@ -9,12 +9,10 @@ use std::ffi::c_int;
 use crane_shm::{BypassKind, ServerSide};
 use libc::{siginfo_t, ucontext_t};
 
-use super::trap::{Context, report};
+use super::trap::{Context, pass_on, report};
 use super::{answer, answers, arming, masks, tsc};
 use crate::bases::for_signals;
 use crate::membership::{self, Membership};
-use crate::signals::action::{end_by, restore_default};
-use crate::signals::frame::run;
 use crate::world;
 
 /// `SI_KERNEL` (asm-generic/siginfo.h): the code of what the processor refuses for no address.
@@ -87,31 +85,4 @@ fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
     let kind = BypassKind { number: reading.number, address: address as u64 };
     report(region, kind, frame.register(libc::REG_RSP));
     tsc::permit_always();
-}
-
-/// Handles a SIGSEGV that is not the net's in the way that the program has set. Returns whether a
-/// handler of the program's begins when the library's ends.
-///
-/// # Safety
-/// The kernel's record and frame of this signal.
-unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>, base: usize) -> bool {
-    let action = masks::exchange(signal, None);
-    // SAFETY: the caller's duty.
-    let is_forced = unsafe { (*info).si_code } > 0;
-    match action.handler {
-        libc::SIG_IGN if !is_forced => {}
-        // The instruction faults again.
-        libc::SIG_DFL | libc::SIG_IGN if is_forced => restore_default(signal),
-        libc::SIG_DFL | libc::SIG_IGN => end_by(signal),
-        _ => {
-            if action.flags & libc::SA_RESETHAND as usize != 0 {
-                let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };
-                masks::exchange(signal, Some(default));
-            }
-            // SAFETY: the function that the program has given for this signal, called as the kernel
-            // would.
-            return unsafe { run(action.handler(), info, frame.0, base) };
-        }
-    }
-    false
 }

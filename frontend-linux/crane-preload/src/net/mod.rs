@@ -12,6 +12,9 @@
 //! busy one in samples. With `--strict` all threads are armed all the time. Nothing here touches
 //! the schedule: a trap is no call, and moves no clock.
 //!
+//! Calls of libc's that pass in any case are led around the net where each call is caught
+//! ([`sites`]).
+//!
 //! Clocks that are read without a call are made part of it: the functions of the kernel's own
 //! library ([`vdso`]) become system calls, and reads of the processor's time stamp counter
 //! ([`tsc`]) raise SIGSEGV, at which [`faults`] looks.
@@ -38,6 +41,7 @@ pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
+pub(crate) use trap::exchange_stack;
 pub(crate) use tsc::{Permit, ReadClock};
 
 use selector::{set_word, word};

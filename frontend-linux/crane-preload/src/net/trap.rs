@@ -19,7 +19,7 @@ use super::{answer, answers, arming, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::membership;
-use crate::signals::action::end_by;
+use crate::signals::action::{end_by, restore_default};
 use crate::signals::frame::{self, run};
 use crate::signals::masks::mask_of;
 use crate::signals::stack;
@@ -347,7 +347,7 @@ fn answer_signal_call(
 }
 
 /// Answers sigaltstack(2), for a program that is at `place` of its stack.
-fn exchange_stack([new, old, ..]: [usize; 6], place: usize) -> isize {
+pub(crate) fn exchange_stack([new, old, ..]: [usize; 6], place: usize) -> isize {
     const BAD_ADDRESS: isize = -(libc::EFAULT as isize);
     let mut wanted = None;
     if new != 0 {
@@ -440,12 +440,12 @@ fn sets_dispatch(number: c_long, [option, ..]: [usize; 6]) -> bool {
     number == libc::SYS_prctl && option as i32 == arming::DISPATCH
 }
 
-/// Handles a SIGSYS that is not the net's in the way that the program has set. Returns whether a
-/// handler of the program's begins when the library's ends.
+/// Handles a signal of the net's that is not the net's doing in the way that the program has set.
+/// Returns whether a handler of the program's begins when the library's ends.
 ///
 /// # Safety
 /// The kernel's record and frame of this signal.
-unsafe fn pass_on(
+pub(super) unsafe fn pass_on(
     signal: c_int,
     info: *mut siginfo_t,
     mut context: Context<'_>,
@@ -456,13 +456,23 @@ unsafe fn pass_on(
     let is_forced = unsafe { (*info).si_code } > 0;
     match action.handler {
         libc::SIG_IGN if !is_forced => {}
+        // The instruction faults again.
+        libc::SIG_DFL | libc::SIG_IGN if is_forced && signal == libc::SIGSEGV => {
+            restore_default(signal);
+        }
         libc::SIG_DFL | libc::SIG_IGN => {
             end_by(signal);
             *context.mask() &= !masks::OWN;
         }
-        // SAFETY: the function that the program has given for this signal, called as the kernel
-        // would.
-        _ => return unsafe { run(action.handler(), info, context.0, base) },
+        _ => {
+            if action.flags & libc::SA_RESETHAND as usize != 0 {
+                let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };
+                masks::exchange(signal, Some(default));
+            }
+            // SAFETY: the function that the program has given for this signal, called as the kernel
+            // would.
+            return unsafe { run(action.handler(), info, context.0, base) };
+        }
     }
     false
 }
