@@ -40,14 +40,19 @@ fn programs_that_wait_without_libc_hold_up_no_other() {
     assert!(works.len() >= 3 * named.len(), "{works:?}; {named:?}");
 }
 
+/// Asserts that the replicas of a racy program answer the same while they are stopped in turns.
+fn assert_equal_between_stops(machine: &Machine, program: Program) {
+    let group = Group::start(machine, program, 3, &["--floor", "--strict"]);
+    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
+    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
+    assert!(mixed, "no request met another: {answers:?}");
+}
+
 #[test]
 fn calls_by_instructions_of_the_program_are_equal_on_all_replicas() {
     let machine = Machine::take("floor-inline");
     let program = program::compiled(machine.folder(), "inline", &[]);
-    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
-    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
-    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
-    assert!(mixed, "no request met another: {answers:?}");
+    assert_equal_between_stops(&machine, program);
 }
 
 /// Returns the answers to both lines that `cancelled.c` knows, three times.
@@ -112,20 +117,14 @@ fn an_image_of_a_statically_linked_server_changes_nothing() {
 fn a_statically_linked_server_is_equal_on_all_replicas() {
     let machine = Machine::take("floor-static");
     let program = program::compiled(machine.folder(), "inline", &["-static"]);
-    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
-    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
-    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
-    assert!(mixed, "no request met another: {answers:?}");
+    assert_equal_between_stops(&machine, program);
 }
 
 #[test]
 fn a_server_of_go_is_equal_on_all_replicas() {
     let machine = Machine::take("floor-go");
     let program = of_go(machine.folder(), "racy").unwrap_or_else(|why| panic!("{why}"));
-    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
-    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
-    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
-    assert!(mixed, "no request met another: {answers:?}");
+    assert_equal_between_stops(&machine, program);
 }
 
 #[test]
