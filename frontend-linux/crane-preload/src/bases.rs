@@ -4,6 +4,10 @@
 //! and so do this library and its libc. Each thread then has both: the program's base is set while
 //! the program's code runs, and this library's while its own does. The place of the two is found by
 //! the register GS, which no C library uses on x86-64.
+//!
+//! A program that is linked dynamically shares libc with this library, and its threads have one
+//! base, until it makes a thread with a base of its own (clone(2), `CLONE_SETTLS`). On a floor all
+//! threads are prepared for that.
 
 use std::arch::{asm, global_asm, naked_asm};
 use std::ffi::c_int;
@@ -46,18 +50,32 @@ pub(crate) fn are_two() -> bool {
     SWITCHES.load(Ordering::Relaxed) != 0
 }
 
+/// Returns whether programs may set the bases of their threads on this host.
+pub(crate) fn may_be_set() -> bool {
+    // SAFETY: reads a vector that the kernel made for the process.
+    unsafe { libc::getauxval(libc::AT_HWCAP2) & MAY_SET != 0 }
+}
+
 /// Gives the calling thread, which has this library's base, a second one.
 ///
 /// # Errors
 /// Returns the reason if this host cannot.
 pub(crate) fn begin(program: usize) -> Result<(), &'static str> {
-    // SAFETY: reads a vector that the kernel made for the process.
-    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & MAY_SET == 0 {
+    if !may_be_set() {
         return Err(
             "this kernel (before 5.9) or processor lets no program set the base of its threads, \
              without which no statically linked program can be interposed",
         );
     }
+    prepare();
+    set_program(program);
+    SWITCHES.store(1, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Prepares the calling thread, which has this library's base, for a program whose threads have two
+/// at some time: both are this one. Call it only where bases [may be set](may_be_set).
+pub(crate) fn prepare() {
     // SAFETY: the place is the thread's own, and lives as long as it. GS is nobody's.
     unsafe {
         asm!(
@@ -65,16 +83,13 @@ pub(crate) fn begin(program: usize) -> Result<(), &'static str> {
             "add {place}, qword ptr fs:[0]",
             "rdfsbase {base}",
             "mov qword ptr [{place}], {base}",
-            "mov qword ptr [{place} + 8], {program}",
+            "mov qword ptr [{place} + 8], {base}",
             "wrgsbase {place}",
             place = out(reg) _,
             base = out(reg) _,
-            program = in(reg) program,
             options(nostack),
         );
     }
-    SWITCHES.store(1, Ordering::SeqCst);
-    Ok(())
 }
 
 /// Returns the program's base of the calling thread.

@@ -39,6 +39,7 @@
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
 //! | [`net`] | calls that bypass the hooks |
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
+//! | [`clone`] | threads and children that a program makes by clone(2) |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -52,6 +53,7 @@ mod bases;
 mod caller;
 mod cancellation;
 mod capacities;
+mod clone;
 mod deadlock;
 mod descriptors;
 mod errno;

@@ -269,6 +269,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         net::answer_by(Answers { has_hook: numbered::has_hook, answer: numbered::answer });
     }
     stack::begin(first);
+    crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {
         let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "--floor")];
         if let Some((_, option)) = needed.iter().find(|(is_needed, _)| *is_needed) {

@@ -18,6 +18,8 @@ mod figures;
 mod host_texts;
 #[path = "../src/net/judge.rs"]
 mod judge;
+#[path = "../src/net/maker.rs"]
+mod maker;
 #[path = "../src/processors.rs"]
 mod processors;
 #[path = "../src/unix.rs"]

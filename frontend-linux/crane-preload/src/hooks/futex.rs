@@ -1,4 +1,4 @@
-//! futex(2) by libc's `syscall`: standard libraries and allocators build their locks on it.
+//! futex(2) by its number: standard libraries and allocators build their locks on it.
 //!
 //! A thread waits for a word in the turn, by the word's address. The kernel wakes waiters in the
 //! kernel (threads that take no part, a child), after the threads of the turn.
@@ -10,9 +10,10 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::timespec;
 
+use super::futex_inheriting as inheriting;
 use super::time::{after, deadline, duration};
+use crate::clone;
 use crate::execution::On;
-use crate::image::threads;
 use crate::notes::uncovered;
 use crate::turn::{Call, Held, begin};
 
@@ -32,12 +33,16 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         libc::FUTEX_WAKE_BITSET,
         libc::FUTEX_REQUEUE,
         libc::FUTEX_CMP_REQUEUE,
+        libc::FUTEX_LOCK_PI,
+        inheriting::LOCK_PI2,
+        libc::FUTEX_TRYLOCK_PI,
+        libc::FUTEX_UNLOCK_PI,
     ];
     if !known.contains(&command) || word == 0 {
         return None;
     }
     let mut held = begin(Call::Futex, 0)?;
-    let may_be_shared = operation & libc::FUTEX_PRIVATE_FLAG == 0 && !threads::is_end(word);
+    let may_be_shared = operation & libc::FUTEX_PRIVATE_FLAG == 0 && !clone::is_end(word);
     if may_be_shared && held.world().forked {
         uncovered(held.world(), "a futex that a child process may share: mark it as private");
         held.end();
@@ -58,6 +63,14 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
             }
             libc::FUTEX_WAKE => wake(&mut held, word, value, ANY),
             libc::FUTEX_WAKE_BITSET => wake(&mut held, word, value, bits),
+            libc::FUTEX_LOCK_PI | inheriting::LOCK_PI2 => {
+                // The older call's limit is of the clock that people set.
+                let realtime = realtime || command == libc::FUTEX_LOCK_PI;
+                let until = absolute(&mut held, realtime, limit);
+                until.and_then(|until| inheriting::lock(&mut held, word, until))
+            }
+            libc::FUTEX_TRYLOCK_PI => inheriting::try_lock(&mut held, word),
+            libc::FUTEX_UNLOCK_PI => inheriting::unlock(&mut held, word),
             command => {
                 let expected = (command == libc::FUTEX_CMP_REQUEUE).then_some(last as u32);
                 requeue(&mut held, word, [value, limit.addr() as u32], other, expected)

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{sighandler_t, sigset_t};
 
-use crate::bases;
 use crate::errno;
+use crate::image::own;
 use crate::net::{self, OwnAction};
 use crate::signals;
 use crate::signals::action::{Action, RESTORER};
@@ -33,7 +33,7 @@ static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns whether the program's handler of a signal is called by the library's.
 fn is_followed(signal: c_int) -> bool {
-    let is_of_libc = OF_LIBC.contains(&signal) && !bases::are_two();
+    let is_of_libc = OF_LIBC.contains(&signal) && !own::is_image();
     let is_known = signals::bit(signal) != 0 && !is_of_libc;
     world::region().is_some() && is_known && !UNFOLLOWED.contains(&signal)
 }
@@ -132,7 +132,7 @@ pub(super) unsafe fn action_by_number([number, new, old, size, ..]: [usize; 6]) 
         let Some(action) = net::read::<Action>(new) else { return -(libc::EFAULT as isize) };
         let mask = action.mask & !(UNMASKABLE | net::OWN);
         // The unwinder of a program that is linked statically knows only its own functions.
-        let restorer = if bases::are_two() { action.restorer } else { 0 };
+        let restorer = if own::is_image() { action.restorer } else { 0 };
         wanted = Some(Action { mask, restorer, ..action });
     }
     if net::keeps(signal) {

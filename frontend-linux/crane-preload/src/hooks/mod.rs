@@ -20,6 +20,7 @@ mod file_locks;
 mod files;
 mod follow;
 mod futex;
+mod futex_inheriting;
 mod handlers;
 mod host_figures;
 mod host_files;

@@ -18,11 +18,12 @@ use super::kernel_objects::signalfd4;
 use super::posix_timers::{create_by_number, is_ours};
 use super::queues::semtimedop;
 use super::signals::{queue_by_number, tgkill};
-use super::threads::end_first;
-use crate::bases;
+use super::threads::end_self;
+use crate::clone;
 use crate::errno;
 use crate::image::own;
-use crate::net;
+use crate::membership::takes_part;
+use crate::net::{self, Maker, maker};
 use crate::trouble::Text;
 use crate::turn::enter;
 
@@ -106,7 +107,7 @@ unsafe extern "C" fn syscall(
         Some(Class::Virtual) => number != libc::SYS_rt_sigprocmask,
         Some(Class::Pure | Class::Ordered | Class::Refused(_)) => false,
     };
-    if !refused && is_told && crate::membership::takes_part() {
+    if !refused && is_told && takes_part() {
         count(number);
     }
     errno::answer(result) as c_long
@@ -139,7 +140,15 @@ pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
 unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
-        libc::SYS_exit if bases::are_two() => end_first(),
+        libc::SYS_exit if takes_part() => end_self(),
+        // A thread, or another stack, would go on in this function.
+        libc::SYS_clone
+            if arguments[1] == 0 && maker(arguments[0], false, false) == Maker::Process =>
+        {
+            // SAFETY: the caller's duty.
+            let result = unsafe { clone::fork(arguments) };
+            Some(errno::answer(sys::checked(result)) as c_long)
+        }
         libc::SYS_rt_sigaction => {
             // SAFETY: the caller's duty.
             let result = unsafe { action_by_number(arguments) };

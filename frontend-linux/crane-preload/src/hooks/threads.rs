@@ -14,6 +14,7 @@ use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 use super::lock::never;
 use super::thread_attributes::AttributeMask;
 use super::time::limit as until_limit;
+use crate::bases;
 use crate::execution::On;
 use crate::net;
 use crate::notes::full;
@@ -147,12 +148,21 @@ fn is_detached(attributes: *const pthread_attr_t) -> bool {
     state == libc::PTHREAD_CREATE_DETACHED
 }
 
+/// Prepares the calling thread for a program that gives threads bases of their own, by calls that
+/// only a floor sees.
+pub(crate) fn prepare_bases() {
+    if net::has_floor() && bases::may_be_set() {
+        bases::prepare();
+    }
+}
+
 extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let mut held = turn::begin_thread(ThreadId(number.addr() as u16));
     let me = held.me;
     let world = held.world();
     let PreloadThread { routine, argument, mask, .. } = world.threads[me.0 as usize];
     signals::stack::begin(me);
+    prepare_bases();
     net::arm_new_thread(world.region);
     watch_end();
     held.leave();
@@ -200,9 +210,8 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
-/// Ends the calling thread, which no routine of libc's has begun: the first one of a program that
-/// is linked statically.
-pub(super) fn end_first() -> ! {
+/// Ends the calling thread as exit(2) does, without what libc does at a thread's end.
+pub(super) fn end_self() -> ! {
     // SAFETY: the count of the last round, which is never followed.
     unsafe { at_end(ptr::without_provenance_mut(1)) };
     loop {

@@ -6,11 +6,9 @@
 //! | [`layout`] | the parts of a program's file that are mapped |
 //! | [`vector`] | the stack that a program begins with |
 //! | [`own`] | its name and its file |
-//! | [`threads`] | its threads and children |
 
 mod layout;
 pub(crate) mod own;
-pub(crate) mod threads;
 mod vector;
 
 use std::arch::{asm, naked_asm};

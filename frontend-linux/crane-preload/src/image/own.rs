@@ -19,6 +19,11 @@ pub(crate) fn program() -> Option<&'static CStr> {
     (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
 }
 
+/// Returns whether the program is linked statically, so that this library has started it.
+pub(crate) fn is_image() -> bool {
+    !PROGRAM_PATH.load(Ordering::Relaxed).is_null()
+}
+
 /// Records that this library has started the program of this path, and gives the process its name.
 pub(super) fn set(program: &'static CStr) {
     PROGRAM_PATH.store(program.as_ptr().cast_mut(), Ordering::Relaxed);

@@ -12,7 +12,7 @@ use libc::{c_long, ucontext_t};
 use super::selector::lend;
 use super::{answers, arming, tsc};
 use crate::cancellation;
-use crate::image::threads::{self, Registers};
+use crate::clone::{self, Registers};
 use crate::membership;
 use crate::signals::within;
 use crate::world;
@@ -32,12 +32,11 @@ pub(super) fn answer(context: &mut ucontext_t, number: c_long) -> Option<isize> 
         let point = cancellation::keep_point();
         let lent = lend();
         let result = match number {
-            // Only a program that is linked statically is answered these.
             // SAFETY: the program's own call.
-            libc::SYS_clone => unsafe { threads::clone(&registers, answers.answer) },
+            libc::SYS_clone => unsafe { clone::clone(&registers, answers.answer) },
             _ => {
                 if number == libc::SYS_exit {
-                    threads::end();
+                    clone::end();
                 }
                 // SAFETY: as above.
                 unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) }

@@ -27,6 +27,7 @@ mod answers;
 mod arming;
 mod faults;
 mod judge;
+mod maker;
 mod masks;
 mod selector;
 mod sites;
@@ -39,6 +40,7 @@ use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
+pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
 pub(crate) use trap::exchange_stack;
@@ -97,6 +99,11 @@ pub(crate) fn arm_new_thread(region: ServerSide) {
     } else if !arming::has_given_up() {
         tsc::permit_always();
     }
+}
+
+/// Returns whether hooks answer the calls that bypass them.
+pub(crate) fn has_floor() -> bool {
+    answers::is_begun()
 }
 
 /// Lets the calling thread's calls pass, because it is about to end.

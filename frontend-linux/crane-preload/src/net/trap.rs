@@ -15,6 +15,7 @@ use crane_shm::{BypassKind, ServerSide, sys, table};
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::judge::{MEMORY, Named, Pass, Trapped, judge};
+use super::maker::{Maker, maker};
 use super::{answer, answers, arming, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
 use crate::file_kind;
@@ -223,13 +224,8 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         return context.answer(-(error as isize));
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
-    let is_image = bases::are_two()
-        && [libc::SYS_clone, libc::SYS_exit].contains(&number)
-        && membership::takes_part();
-    if is_native && is_image {
-        return context.answer_by_hook(trap.number);
-    }
-    if is_native && is_answered(number, is_libc, is_serial) {
+    let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();
+    if is_native && (is_thread || is_answered(number, is_libc, is_serial)) {
         return context.answer_by_hook(trap.number);
     }
     let named = named(number, arguments, context.register(libc::REG_RSP));
@@ -274,6 +270,18 @@ fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
         _ => answers::has_hook(number),
     };
     has_answer && !is_of_any_thread && membership::takes_part()
+}
+
+/// Returns whether a call begins or ends a thread or a process of the library's. It has no hook of
+/// its number, because a hook could not say where the program goes on.
+// specs: S12
+fn begins_or_ends(number: c_long, [flags, ..]: [usize; 6], is_libc: bool) -> bool {
+    answers::is_begun()
+        && match number {
+            libc::SYS_clone => maker(flags, is_libc, bases::may_be_set()) != Maker::Kernel,
+            libc::SYS_exit => true,
+            _ => false,
+        }
 }
 
 /// Returns whether the stack may be another, or be used by two, or be gone behind a call.

@@ -102,7 +102,7 @@ pub(super) const GROUPS: &[Group] = &[
         Virtual,
         Told,
         MayWait,
-        "one queue for each word that threads wait at; PI words go to the kernel, and are told",
+        "one queue for each word that threads wait at",
         "programs/odd/syscall-futex.c",
         SYS_futex
     ),

@@ -6,12 +6,24 @@ use super::{Class::Foreign, Group, rows};
 const TOLD: &str = "tests/e2e/net.rs calls_that_bypass_the_hooks_are_named_with_symbol_and_library";
 
 pub(super) const GROUPS: &[Group] = &[
-    rows!(Foreign, Told, MayWait,
+    rows!(
+        Foreign,
+        Told,
+        MayWait,
         "a thread or process that no hook has made runs beside the schedule; libc's own are made \
-         by hooks",
-        "programs/odd/clone-raw.c",
-        SYS_clone SYS_unshare),
-    rows!(Foreign, Told, MayWait, "a thread ends without its hook", TOLD, SYS_exit),
+         by hooks, and on a floor the library makes those of which it can",
+        "programs/odd/clone-threads.c",
+        SYS_clone
+    ),
+    rows!(
+        Foreign,
+        Told,
+        MayWait,
+        "a thread ends without its hook; on a floor the library ends it",
+        "programs/odd/clone-threads.c",
+        SYS_exit
+    ),
+    rows!(Foreign, Told, MayWait, "what a process shares with others", TOLD, SYS_unshare),
     rows!(
         Foreign,
         Told,

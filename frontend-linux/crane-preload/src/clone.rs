@@ -1,8 +1,11 @@
-//! clone(2) of a program that is linked statically, which makes its threads and children by it.
+//! clone(2), by which a program that is linked statically makes its threads and children, and any
+//! program some of them.
 //!
 //! A thread is made by libc, like any other, so that it takes part and has this library's data. It
 //! then sets the base that the program has given, and goes on behind the program's call on the
-//! program's stack. When the program ends it, it comes back.
+//! program's stack. When the program ends it, it comes back. A thread without a base of its own has
+//! its maker's, except where that is libc's: then it has one of its own, because libc keeps there
+//! who it is.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
@@ -45,6 +48,8 @@ pub(crate) struct Registers {
 /// A thread that the program has asked for.
 struct ClonedThread {
     registers: Registers,
+    /// Its base, if that is not libc's.
+    base: Option<usize>,
     /// Its number, once it runs. The thread that made it waits for that.
     number: AtomicU32,
 }
@@ -78,42 +83,55 @@ fn futex(word: &AtomicU32, operation: c_int, value: u32) {
     unsafe { answer(libc::SYS_futex, arguments) };
 }
 
-/// Answers clone(2).
+/// Answers clone(2), which this library does not leave to the kernel (see [`Maker`](crate::net)).
 ///
 /// # Safety
 /// As unsafe as the call.
 // specs: S12
 pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
     ANSWER.get_or_init(|| answer);
-    let flags = registers.rdi as c_int;
-    if flags & libc::CLONE_THREAD != 0 {
+    if registers.rdi as c_int & libc::CLONE_THREAD != 0 {
         return make_thread(registers);
     }
+    // SAFETY: the caller's duty.
+    let number =
+        unsafe { fork([registers.rdi, registers.rsi, registers.rdx, registers.r10, 0, 0]) };
+    if number == 0 && registers.rsi != 0 {
+        let mut unused = 0;
+        // SAFETY: the stack that the caller gives its child, which does not come back.
+        unsafe { enter_program(registers, &raw mut unused) };
+    }
+    number
+}
+
+/// Makes a child process by the arguments of clone(2), but does not enter its stack. Returns its
+/// number, or 0 in the child.
+///
+/// # Safety
+/// As unsafe as the call.
+pub(crate) unsafe fn fork([flags, _, parent_place, child_place, ..]: [usize; 6]) -> isize {
+    let flags = flags as c_int;
     // SAFETY: a call without arguments.
     let number = unsafe { libc::fork() };
     if number < 0 {
         return -(crate::errno::current() as isize);
     }
-    if flags & libc::CLONE_PARENT_SETTID != 0 && number > 0 {
-        // SAFETY: the caller's place.
-        unsafe { (registers.rdx as *mut c_int).write(number) };
-    }
-    if number == 0 {
-        if flags & libc::CLONE_CHILD_SETTID != 0 {
-            // SAFETY: as above.
-            unsafe { (registers.r10 as *mut c_int).write(sys::tid()) };
-        }
-        if registers.rsi != 0 {
-            let mut unused = 0;
-            // SAFETY: the stack that the caller gives its child, which does not come back.
-            unsafe { enter_program(registers, &raw mut unused) };
-        }
+    let (flag, place, value) = match number {
+        0 => (libc::CLONE_CHILD_SETTID, child_place, sys::tid()),
+        _ => (libc::CLONE_PARENT_SETTID, parent_place, number),
+    };
+    if flags & flag != 0 {
+        // The kernel writes to a place that is there, and says nothing of another.
+        net::write(place, &value);
     }
     number as isize
 }
 
 fn make_thread(registers: &Registers) -> isize {
-    let child = Arc::new(ClonedThread { registers: *registers, number: AtomicU32::new(0) });
+    let has_own_base = registers.rdi as c_int & libc::CLONE_SETTLS != 0;
+    let base = if has_own_base { Some(registers.r8) } else { own_base() };
+    let number = AtomicU32::new(0);
+    let child = Arc::new(ClonedThread { registers: *registers, base, number });
     let mut handle: libc::pthread_t = 0;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let argument = Arc::into_raw(child.clone()).cast_mut().cast();
@@ -138,6 +156,12 @@ fn make_thread(registers: &Registers) -> isize {
     child.number.load(Ordering::SeqCst) as isize
 }
 
+/// Returns the program's base of the calling thread, if that is not this library's.
+fn own_base() -> Option<usize> {
+    let base = bases::are_two().then(bases::program)?;
+    (base != bases::library()).then_some(base)
+}
+
 extern "C" fn run(child: *mut c_void) -> *mut c_void {
     // SAFETY: the part that `make_thread` gave away.
     let child = unsafe { Arc::from_raw(child.cast::<ClonedThread>().cast_const()) };
@@ -145,14 +169,14 @@ extern "C" fn run(child: *mut c_void) -> *mut c_void {
     let flags = registers.rdi as c_int;
     let has = |flag: c_int| flags & flag != 0;
     let number = sys::tid();
-    let base = if has(libc::CLONE_SETTLS) { registers.r8 } else { 0 };
-    bases::begin(base).expect("the first thread has two bases");
+    if let Some(base) = child.base {
+        bases::begin(base).expect("its maker has looked");
+    }
     for (flag, place) in
         [(libc::CLONE_PARENT_SETTID, registers.rdx), (libc::CLONE_CHILD_SETTID, registers.r10)]
     {
         if has(flag) {
-            // SAFETY: the places that the program has given for the number.
-            unsafe { (place as *mut c_int).write(number) };
+            net::write(place, &number);
         }
     }
     let end = membership::number().map(|me| &ENDS[usize::from(me.0)]);
@@ -196,13 +220,14 @@ fn release_robust(thread: u32) {
             break;
         }
         if place != pending & !INHERITS {
-            mark_died(place.wrapping_add(distance), thread);
+            mark_died(place.wrapping_add(distance), thread, link & INHERITS != 0);
         }
         let Some(next) = net::read(place) else { break };
         link = next;
     }
     if pending != 0 {
-        mark_died((pending & !INHERITS).wrapping_add(distance), thread);
+        let place = pending & !INHERITS;
+        mark_died(place.wrapping_add(distance), thread, pending & INHERITS != 0);
     }
 }
 
@@ -219,13 +244,21 @@ fn robust_list() -> Option<usize> {
     (head != 0).then_some(head)
 }
 
-/// Marks the word of a mutex if a thread that ends holds it, and wakes a waiter.
-fn mark_died(word: usize, thread: u32) {
+/// Marks the word of a mutex if a thread that ends holds it, and wakes a waiter. One with priority
+/// inheritance goes to a waiter.
+fn mark_died(word: usize, thread: u32, inherits: bool) {
     if !word.is_multiple_of(size_of::<u32>()) || net::read::<u32>(word).is_none() {
         return;
     }
     // SAFETY: aligned, and there.
     let word = unsafe { AtomicU32::from_ptr(word as *mut u32) };
+    if inherits {
+        if word.load(Ordering::SeqCst) & libc::FUTEX_TID_MASK == thread {
+            futex(word, libc::FUTEX_UNLOCK_PI, 0);
+            word.fetch_or(libc::FUTEX_OWNER_DIED, Ordering::SeqCst);
+        }
+        return;
+    }
     let died = |value: u32| {
         let is_held = value & libc::FUTEX_TID_MASK == thread;
         is_held.then_some(value & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED)
@@ -271,10 +304,14 @@ unsafe extern "C" fn enter_program(_registers: &Registers, _left_at: *mut usize)
         "mov rsp, qword ptr [rdi + {rsi}]",
         "mov rsi, rsp",
         "mov rdi, qword ptr [rdi + {rdi}]",
+        "cmp byte ptr [rip + {switches}], 0",
+        "je 775f",
         "mov rax, qword ptr gs:[8]",
         "wrfsbase rax",
+        "775:",
         "xor eax, eax",
         "jmp rcx",
+        switches = sym bases::SWITCHES,
         next = const offset_of!(Registers, next),
         rbp = const offset_of!(Registers, rbp),
         rbx = const offset_of!(Registers, rbx),
