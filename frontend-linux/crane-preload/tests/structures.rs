@@ -20,6 +20,8 @@ mod host_texts;
 mod judge;
 #[path = "../src/net/maker.rs"]
 mod maker;
+#[path = "../src/net/moved.rs"]
+mod moved;
 #[path = "../src/processors.rs"]
 mod processors;
 #[path = "../src/unix.rs"]

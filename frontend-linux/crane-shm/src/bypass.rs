@@ -13,7 +13,7 @@ pub const BYPASSES: usize = 64;
 pub(crate) const BYPASS_WORDS: usize = 128;
 
 /// A kind of call that bypasses the hooks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BypassKind {
     /// The call's number, or one of the constants below.
     pub number: u32,
@@ -26,6 +26,16 @@ impl BypassKind {
     pub const RDTSC: u32 = 0x4000;
     /// The number of `rdtscp`.
     pub const RDTSCP: u32 = 0x4001;
+
+    /// Returns the kind as one number, which is not 0.
+    pub(crate) fn key(self) -> u64 {
+        u64::from(self.number) << ADDRESS_BITS | self.address
+    }
+
+    /// Returns the kind of a key.
+    pub(crate) fn of_key(key: u64) -> Self {
+        Self { number: (key >> ADDRESS_BITS) as u32, address: key & ((1 << ADDRESS_BITS) - 1) }
+    }
 }
 
 /// The first occurrence of a kind.
@@ -50,7 +60,6 @@ pub(crate) struct Bypasses {
 struct BypassCell {
     /// The address and the number, or 0 if the cell is free.
     key: AtomicU64,
-    number: AtomicU32,
     refused: AtomicU32,
     words: AtomicU32,
     /// 1 if the rest is written.
@@ -64,7 +73,7 @@ const ADDRESS_BITS: u32 = 48;
 impl Bypasses {
     /// Returns the cell of a kind, and whether this call has claimed it for a new kind.
     fn claim(&self, kind: BypassKind) -> Option<(&BypassCell, bool)> {
-        let key = u64::from(kind.number) << ADDRESS_BITS | kind.address;
+        let key = kind.key();
         self.cells.iter().find_map(|cell| {
             match cell.key.compare_exchange(0, key, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => Some((cell, true)),
@@ -85,7 +94,6 @@ impl Bypasses {
         let Some((cell, true)) = self.claim(kind) else { return false };
         let words = read_stack(cell.stack.as_ptr().cast_mut().cast(), BYPASS_WORDS);
         cell.words.store(words as u32, Ordering::Relaxed);
-        cell.number.store(kind.number, Ordering::Relaxed);
         cell.refused.store(u32::from(refused), Ordering::Relaxed);
         cell.ready.store(1, Ordering::SeqCst);
         true
@@ -96,9 +104,8 @@ impl Bypasses {
         let cell = self.cells.get(place)?;
         (cell.ready.load(Ordering::SeqCst) == 1).then(|| {
             let words = (cell.words.load(Ordering::Relaxed) as usize).min(BYPASS_WORDS);
-            let address = cell.key.load(Ordering::Relaxed) & ((1 << ADDRESS_BITS) - 1);
             Bypass {
-                kind: BypassKind { number: cell.number.load(Ordering::Relaxed), address },
+                kind: BypassKind::of_key(cell.key.load(Ordering::Relaxed)),
                 refused: cell.refused.load(Ordering::Relaxed) != 0,
                 stack: cell.stack[..words].iter().map(|w| w.load(Ordering::Relaxed)).collect(),
             }
@@ -115,7 +122,6 @@ mod tests {
     fn none() -> Bypasses {
         let cell = |_| BypassCell {
             key: AtomicU64::new(0),
-            number: AtomicU32::new(0),
             refused: AtomicU32::new(0),
             words: AtomicU32::new(0),
             ready: AtomicU32::new(0),

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use rustix::fd::OwnedFd;
 
-use crate::bypass::Bypass;
+use crate::bypass::{Bypass, BypassKind};
 use crate::history::{BlockHash, CallRecord, HashMark};
 use crate::region::{EndReason, FILE_BYTES, Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
@@ -165,7 +165,13 @@ impl DaemonSide {
 
     /// Returns how many calls the net below the hooks has caught. Each costs microseconds.
     pub fn caught_calls(self) -> u64 {
-        self.0.region().caught_calls.load(Ordering::Relaxed)
+        self.0.region().caught.all()
+    }
+
+    /// Returns the kinds of which the net has caught at least `least` calls, with their numbers of
+    /// calls, in no order.
+    pub fn caught_kinds(self, least: u64) -> Vec<(BypassKind, u64)> {
+        self.0.region().caught.kinds(least).collect()
     }
 
     /// Returns how many connections were refused: nothing listened there, or a table was full.

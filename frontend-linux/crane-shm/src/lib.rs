@@ -20,6 +20,7 @@
 
 mod bypass;
 mod calls;
+mod caught;
 mod daemon;
 pub mod history;
 mod hold;

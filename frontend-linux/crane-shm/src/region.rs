@@ -13,12 +13,13 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use crate::bypass::Bypasses;
+use crate::caught::CaughtCalls;
 use crate::history::History;
 use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 13;
+pub const LAYOUT_VERSION: u32 = 14;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -169,10 +170,8 @@ pub(crate) struct Region {
     pub(crate) connections: AtomicU64,
     /// The kernel's number, in the cell, of the thread that has the turn.
     pub(crate) holder: AtomicU32,
-    /// The numbers of calls that the library saw and the determinism contract does not cover, and
-    /// of those that the net below the hooks caught.
+    /// The number of calls that the library saw and the determinism contract does not cover.
     pub(crate) uncovered_calls: AtomicU64,
-    pub(crate) caught_calls: AtomicU64,
     /// Connections that the server's tables or listeners refused.
     pub(crate) refused_connections: AtomicU64,
     pub(crate) history: History,
@@ -186,8 +185,9 @@ pub(crate) struct Region {
     pub(crate) echo: AtomicU64,
     /// The [`EndReason`] for which the daemon must end the program, or 0.
     pub(crate) end_reason: AtomicU32,
-    /// Calls that bypass the hooks.
+    /// Calls that bypass the hooks, and those that the net below the hooks caught.
     pub(crate) bypasses: Bypasses,
+    pub(crate) caught: CaughtCalls,
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");

@@ -134,8 +134,8 @@ impl ServerSide {
 
     /// Counts a call that the net below the hooks caught.
     #[inline]
-    pub fn count_caught(self) {
-        self.0.region().caught_calls.fetch_add(1, Ordering::Relaxed);
+    pub fn count_caught(self, kind: BypassKind) {
+        self.0.region().caught.count(kind);
     }
 
     /// Returns the round of the net in which threads look for calls that bypass the hooks, or 0 if

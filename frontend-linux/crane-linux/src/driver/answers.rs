@@ -87,6 +87,7 @@ impl<H: Host> Driver<H> {
                 number(|view| view.uncovered_calls),
             "caught_calls":
                 number(|view| view.caught_calls),
+            "caught": facts.caught,
             "refused_connections":
                 number(|view| view.refused_connections),
             "last_error": self.last_error,

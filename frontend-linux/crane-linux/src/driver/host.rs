@@ -15,6 +15,7 @@ use crane_core::progress::Vitals;
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
+use serde::Serialize;
 
 use crate::base::Base;
 use crate::checkpoint::left_files::FilesOrder;
@@ -305,6 +306,19 @@ pub(crate) struct HostFacts {
     pub keys_days: Option<u64>,
     /// The server's hashes at the slot that the query names.
     pub mark: Option<HashMark>,
+    /// The calls that the net below the hooks has caught most often.
+    pub caught: Vec<CaughtCall>,
+}
+
+/// Calls of one kind that the net below the hooks has caught.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct CaughtCall {
+    /// The call's name.
+    pub call: String,
+    /// The symbol and the library of the place that makes it.
+    pub place: Option<String>,
+    /// How many there were.
+    pub calls: u64,
 }
 
 /// The part of the driver that requested entries to be read again.

@@ -103,8 +103,9 @@ use rooms::{
 };
 
 pub(crate) use host::{
-    Arriving, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host, HostFacts, Moment,
-    ProgramEnd, ProofChange, RunNumber, RunStart, ServerChange, ServerListener, ServerView,
+    Arriving, CaughtCall, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
+    HostFacts, Moment, ProgramEnd, ProofChange, RunNumber, RunStart, ServerChange, ServerListener,
+    ServerView,
 };
 pub(crate) use seen::{Activity, Bypassed, Inspection, SeenCell, Unannounced};
 pub(crate) use taken::{Taken, TakingPhase};

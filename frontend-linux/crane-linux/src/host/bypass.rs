@@ -33,17 +33,30 @@ pub(super) fn name_new(server: &mut ServerProcess, outcomes: &Outcomes) {
     }
 }
 
-fn name(bypass: &Bypass, process: Option<u32>, maps: Option<&Maps>) -> Bypassed {
-    let Bypass { kind, refused, stack } = bypass;
-    let call = match kind.number {
+/// Returns the name of the call of a kind.
+pub(super) fn call_of(kind: BypassKind) -> String {
+    match kind.number {
         BypassKind::RDTSC => "rdtsc".to_string(),
         BypassKind::RDTSCP => "rdtscp".to_string(),
         number if number & OTHER_ARCHITECTURE == 0 => call_name(i64::from(number)),
         number => format!("32-bit system call {}", number & !OTHER_ARCHITECTURE),
-    };
+    }
+}
+
+/// Returns the symbol and the library of the place that makes the call of a kind.
+pub(super) fn place_of(
+    kind: BypassKind,
+    process: Option<u32>,
+    maps: Option<&Maps>,
+) -> Option<String> {
     let root = process.map_or_else(|| PathBuf::from("/"), root_of);
-    let at = |maps: &Maps| Some(maps.at(kind.address)?.name_place(&root, kind.address));
-    let place = maps.and_then(at);
+    Some(maps?.at(kind.address)?.name_place(&root, kind.address))
+}
+
+fn name(bypass: &Bypass, process: Option<u32>, maps: Option<&Maps>) -> Bypassed {
+    let Bypass { kind, refused, stack } = bypass;
+    let call = call_of(*kind);
+    let place = place_of(*kind, process, maps);
     let by_libc = maps.is_some_and(|maps| only_passes_on(maps, kind.address));
     let caller = maps.filter(|_| by_libc).and_then(|maps| caller_among(maps, process?, stack));
     let (number, address, refused) = (kind.number, kind.address, *refused);

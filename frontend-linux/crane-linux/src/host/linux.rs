@@ -214,6 +214,7 @@ impl LinuxHost {
             keys: self.peers.access.path().map(|path| path.display().to_string()),
             keys_days: left.map(|left| left.as_secs() / (24 * 3600)),
             mark: server.and_then(|server| server.region.mark(hash_slot)),
+            caught: server.map_or_else(Vec::new, |server| server.caught.show(server.region)),
         }
     }
 
@@ -224,10 +225,12 @@ impl LinuxHost {
         }
     }
 
-    /// Names the calls of the server that bypass the hooks and are new.
+    /// Names the calls of the server that bypass the hooks, or are caught often, and are new.
     pub(super) fn name_bypasses(&mut self) {
         if let Some(server) = &mut self.server {
             bypass::name_new(server, &self.outcomes);
+            let process = server.pid();
+            server.caught.name_new(server.region, process);
         }
     }
 

@@ -16,7 +16,7 @@
 //! | `offer`, `arrival` | a checkpoint that others can receive; one that comes from another |
 //! | `transfer` | checkpoints on their way between hosts |
 //! | `upgrade` | another program in the place of the present one |
-//! | `bypass` | the calls of the server that bypass the hooks |
+//! | `bypass`, `caught` | the calls of the server that bypass the hooks; the most frequent ones |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
 
@@ -24,6 +24,7 @@ mod arrival;
 mod attach;
 mod bound;
 mod bypass;
+mod caught;
 mod checkpoint;
 mod disk;
 mod inspect;

@@ -29,6 +29,7 @@ use crate::symbols::Maps;
 use crate::terminal::pass_lines;
 
 use super::attach::attach;
+use super::caught::CaughtNames;
 use super::checkpoint::{TakeOrder, await_echo};
 use super::upgrade::keep_files;
 use super::{HostOutcome, Outcomes};
@@ -53,6 +54,8 @@ pub(super) struct ServerProcess {
     pub(super) output: Option<RingReader>,
     /// Kinds of calls that bypass the hooks and have been named.
     pub(super) bypasses_named: usize,
+    /// The names of the calls that the net catches often.
+    pub(super) caught: CaughtNames,
     wake: pipe::Receiver,
     /// The server's descriptors. While the pipe's writing end is open here, the pipe has no end.
     descriptors: ServerDescriptors,
@@ -131,6 +134,7 @@ impl ServerProcess {
             script,
             output,
             bypasses_named: 0,
+            caught: CaughtNames::new(),
             wake,
             descriptors,
             pipes,

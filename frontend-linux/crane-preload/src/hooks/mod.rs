@@ -38,6 +38,7 @@ pub(crate) mod open_files;
 mod options;
 mod parts;
 mod pipes;
+mod placed_reads;
 mod poll;
 mod posix_timers;
 mod process;

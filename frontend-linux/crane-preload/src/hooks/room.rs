@@ -263,7 +263,7 @@ macro_rules! placed {
             length: size_t,
             at: off_t,
         ) -> isize {
-            let real = real_watched!($name: fn(c_int, *const c_void, size_t, off_t) -> isize);
+            let real = real!($name: fn(c_int, *const c_void, size_t, off_t) -> isize);
             // SAFETY: the caller's own arguments.
             let result = from_libc(unsafe { real(descriptor, start, length, at) });
             let pieces = [iovec { iov_base: start.cast_mut(), iov_len: length }];
@@ -284,7 +284,7 @@ macro_rules! placed_vectors {
             count: c_int,
             at: off_t,
         ) -> isize {
-            let real = real_watched!($name: fn(c_int, *const iovec, c_int, off_t) -> isize);
+            let real = real!($name: fn(c_int, *const iovec, c_int, off_t) -> isize);
             // SAFETY: the caller's own arguments.
             let result = from_libc(unsafe { real(descriptor, start, count, at) });
             let pieces = match result {

@@ -10,7 +10,8 @@ use crane_shm::{BypassKind, ServerSide};
 use libc::{siginfo_t, ucontext_t};
 
 use super::trap::{Context, pass_on, report};
-use super::{answer, answers, arming, masks, tsc};
+use super::tsc;
+use super::{answer, answers, arming, masks, tsc_sites};
 use crate::bases::for_signals;
 use crate::membership::{self, Membership};
 use crate::world;
@@ -73,16 +74,25 @@ fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
     if !is_outside || world::is_child() {
         return tsc::permit_always();
     }
+    let address = frame.register(libc::REG_RIP) + reading.bytes;
+    let kind = BypassKind { number: reading.number, address: address as u64 };
+    region.count_caught(kind);
     // A program's filter (seccomp) may forbid the call that permits.
     if answers::is_begun() || arming::has_given_up() {
+        let place = frame.register(libc::REG_RIP);
         if let Some(time) = answer::read_tsc(frame.0) {
             frame.set_time(time, reading.bytes, reading.number);
+            if reading.number == BypassKind::RDTSC {
+                tsc_sites::count(place);
+            }
+            // Another thread may have moved what is behind it while this one waited.
+            if let Some(behind) = tsc_sites::behind(place) {
+                frame.go_on_at(behind);
+            }
         }
         return;
     }
     masks::set_mask(u64::MAX);
-    let address = frame.register(libc::REG_RIP) + reading.bytes;
-    let kind = BypassKind { number: reading.number, address: address as u64 };
     report(region, kind, frame.register(libc::REG_RSP));
     tsc::permit_always();
 }

@@ -13,7 +13,7 @@
 //! the schedule: a trap is no call, and moves no clock.
 //!
 //! Calls of libc's that pass in any case are led around the net where each call is caught
-//! ([`sites`]).
+//! ([`sites`]), and so are places that read the time stamp often ([`tsc_sites`]).
 //!
 //! Clocks that are read without a call are made part of it: the functions of the kernel's own
 //! library ([`vdso`]) become system calls, and reads of the processor's time stamp counter
@@ -28,12 +28,15 @@ mod arming;
 mod faults;
 mod judge;
 mod maker;
+mod maps;
 mod masks;
+mod moved;
 mod selector;
 mod sites;
 mod text;
 mod trap;
 mod tsc;
+mod tsc_sites;
 mod vdso;
 
 use crane_shm::{ServerSide, sys};

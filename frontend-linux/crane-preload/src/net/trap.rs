@@ -140,6 +140,11 @@ impl Context<'_> {
         }
     }
 
+    /// Lets the program go on at an address.
+    pub(super) fn go_on_at(&mut self, address: usize) {
+        self.0.uc_mcontext.gregs[libc::REG_RIP as usize] = address as i64;
+    }
+
     /// Lets the program make the call itself. With a floor, the trap stays: the call is made by a
     /// function of this library's, unless its stack is another behind it.
     fn let_pass(&mut self, number: i32, is_native: bool) {
@@ -189,9 +194,11 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         // Threads stay armed, because a filter may forbid disarming them: their calls pass.
         return context.step_back(trap.number);
     }
-    region.count_caught();
     let site = context.register(libc::REG_RIP);
     let is_native = trap.architecture == X86_64;
+    let mark = if is_native { 0 } else { OTHER_ARCHITECTURE };
+    let kind = BypassKind { number: trap.number as u32 | mark, address: site as u64 };
+    region.count_caught(kind);
     let number = c_long::from(trap.number);
     let arguments = context.arguments();
     let is_libc = is_native && text::is_libc(site);
@@ -235,8 +242,6 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         judgement.is_reported = false;
     }
     if judgement.is_reported || !is_native {
-        let mark = if is_native { 0 } else { OTHER_ARCHITECTURE };
-        let kind = BypassKind { number: trap.number as u32 | mark, address: site as u64 };
         report(region, kind, context.register(libc::REG_RSP));
     }
     if is_native && installs_filter(number, arguments) {

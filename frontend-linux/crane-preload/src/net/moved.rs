@@ -1,0 +1,174 @@
+//! Instructions that may be moved to another place: whether they are known, and end on a boundary,
+//! and whether a branch leads between them. No other file of this library looks at a program's
+//! machine code.
+//!
+//! Only forms that compilers put behind a read of the time stamp are known (Intel's manual, volume
+//! 2, chapter 2 and appendix A). The rest stays where it is.
+
+use std::ops::Range;
+
+/// Some instructions in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Moved {
+    /// Their bytes in all.
+    pub length: usize,
+    /// The places of operands that are relative to the instructions' own place, as far as there
+    /// are any.
+    pub relative: [Option<usize>; 3],
+}
+
+/// Returns the first instructions of `code` that have `least` bytes in all, if all are known.
+pub(crate) fn movable(code: &[u8], least: usize) -> Option<Moved> {
+    let mut moved = Moved { length: 0, relative: [None; 3] };
+    for relative in &mut moved.relative {
+        let one = instruction(&code[moved.length..])?;
+        *relative = one.relative.map(|place| moved.length + place);
+        moved.length += one.length;
+        if moved.length >= least {
+            return Some(moved);
+        }
+    }
+    None
+}
+
+struct Instruction {
+    length: usize,
+    relative: Option<usize>,
+}
+
+/// Returns the first instruction, if it is known.
+fn instruction(code: &[u8]) -> Option<Instruction> {
+    let rex = code.first().copied().filter(|byte| byte & 0xf0 == 0x40);
+    let is_wide = rex.is_some_and(|rex| rex & 8 != 0);
+    let mut at = usize::from(rex.is_some());
+    let opcode = *code.get(at)?;
+    at += 1;
+    let immediate = match opcode {
+        // add, or, and, sub, xor, cmp, test, mov, lea, movsxd, shifts by 1 or cl.
+        0x01
+        | 0x03
+        | 0x09
+        | 0x0b
+        | 0x21
+        | 0x23
+        | 0x29
+        | 0x2b
+        | 0x31
+        | 0x33
+        | 0x39
+        | 0x3b
+        | 0x63
+        | 0x85
+        | 0x88..=0x8b
+        | 0x8d
+        | 0xd1
+        | 0xd3 => 0,
+        // Arithmetic, shifts and imul by a byte.
+        0x83 | 0xc1 | 0x6b => 1,
+        0x81 | 0x69 | 0xc7 => 4,
+        0x0f => {
+            let second = *code.get(at)?;
+            at += 1;
+            // imul, movzx, movsx, nop.
+            matches!(second, 0xaf | 0xb6 | 0xb7 | 0xbe | 0xbf | 0x1f).then_some(0)?
+        }
+        // Without operands in memory: push, pop, nop, cdqe, cdq; mov of a number.
+        0x50..=0x5f | 0x90 | 0x98 | 0x99 => {
+            return Some(Instruction { length: at, relative: None });
+        }
+        0xb8..=0xbf => {
+            let length = at + if is_wide { 8 } else { 4 };
+            return (code.len() >= length).then_some(Instruction { length, relative: None });
+        }
+        _ => return None,
+    };
+    let form = *code.get(at)?;
+    at += 1;
+    let (kind, register) = (form >> 6, form & 7);
+    let has_index = kind != 3 && register == 4;
+    let has_no_base = has_index && code.get(at)? & 7 == 5;
+    at += usize::from(has_index);
+    let is_relative = kind == 0 && register == 5;
+    let relative = is_relative.then_some(at);
+    at += match kind {
+        0 if is_relative || has_no_base => 4,
+        1 => 1,
+        2 => 4,
+        _ => 0,
+    };
+    at += immediate;
+    (code.len() >= at).then_some(Instruction { length: at, relative })
+}
+
+/// Returns whether a branch in `code` may lead to one of these places of it. Bytes that only look
+/// like one count as well.
+pub(crate) fn is_branched_to(code: &[u8], places: Range<usize>) -> bool {
+    let near = places.start.saturating_sub(0x90)..places.end.saturating_add(0x90).min(code.len());
+    let is_short = near.clone().skip(1).any(|at| {
+        let branches = matches!(code[at - 1], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb);
+        let to = (at + 1).checked_add_signed(code[at].cast_signed().into());
+        branches && to.is_some_and(|to| places.contains(&to))
+    });
+    is_short || {
+        // The distance of a long branch is its last operand.
+        let (first, length) = (places.start as u32, places.len() as u32);
+        code.windows(4).enumerate().any(|(at, distance)| {
+            let distance = u32::from_le_bytes([distance[0], distance[1], distance[2], distance[3]]);
+            (at as u32 + 4).wrapping_add(distance).wrapping_sub(first) < length
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(code: &[u8]) -> Option<(usize, Option<usize>)> {
+        movable(code, 3).map(|moved| (moved.length, moved.relative[0]))
+    }
+
+    #[test]
+    fn known_instructions_have_their_lengths() {
+        // lea rdx, [rip + …]; shl rdx, 32; mov rsi, rax; mov rax, [r14 + 0x100c0]; and eax, 0x7f.
+        assert_eq!(moved(&[0x48, 0x8d, 0x15, 1, 2, 3, 4, 0x90]), Some((7, Some(3))));
+        assert_eq!(moved(&[0x48, 0xc1, 0xe2, 0x20]), Some((4, None)));
+        assert_eq!(moved(&[0x48, 0x89, 0xc6]), Some((3, None)));
+        assert_eq!(moved(&[0x4d, 0x8b, 0xae, 0xc0, 0, 1, 0]), Some((7, None)));
+        assert_eq!(moved(&[0x83, 0xe0, 0x7f]), Some((3, None)));
+        // mov [r12 + 8], rax has an index byte, and mov ecx, [r12 + …] too; add rcx, [rbx * 8 + …].
+        assert_eq!(moved(&[0x49, 0x89, 0x44, 0x24, 0x08]), Some((5, None)));
+        assert_eq!(moved(&[0x48, 0x03, 0x0c, 0xdd, 1, 2, 3, 4]), Some((8, None)));
+        // cmp dword [rip + …], 5: the operand is not the last.
+        assert_eq!(moved(&[0x83, 0x3d, 1, 2, 3, 4, 5]), Some((7, Some(2))));
+        assert_eq!(moved(&[0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8]), Some((10, None)));
+        // Two short ones, and the operand of the second.
+        let two = movable(&[0x90, 0x8b, 0x05, 1, 2, 3, 4], 3).expect("both are known");
+        assert_eq!((two.length, two.relative), (7, [None, Some(3), None]));
+    }
+
+    #[test]
+    fn branches_calls_and_what_is_cut_stay() {
+        for code in [&[0xe8, 0, 0, 0, 0][..], &[0x75, 5, 0x90], &[0xc3], &[0x0f, 0x31], &[0x48]] {
+            assert_eq!(moved(code), None, "{code:x?}");
+        }
+        assert_eq!(moved(&[0x48, 0x8d, 0x15, 1, 2, 3]), None);
+        assert_eq!(moved(&[0x90, 0xc3]), None);
+    }
+
+    #[test]
+    fn branches_between_are_found() {
+        let mut code = vec![0x90; 4096];
+        assert!(!is_branched_to(&code, 2001..2005));
+        // jne to 2004 from 1990, and not to 2005.
+        (code[1990], code[1991]) = (0x75, 12);
+        assert!(is_branched_to(&code, 2001..2005));
+        code[1991] = 13;
+        assert!(!is_branched_to(&code, 2001..2005));
+        // jmp from behind, far away, to 2001, and not to 2000.
+        code[4000] = 0xe9;
+        code[4001..4005].copy_from_slice(&(2001_i32 - 4005).to_le_bytes());
+        assert!(is_branched_to(&code, 2001..2005));
+        code[4001..4005].copy_from_slice(&(2000_i32 - 4005).to_le_bytes());
+        assert!(!is_branched_to(&code, 2001..2005));
+    }
+}
