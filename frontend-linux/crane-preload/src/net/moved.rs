@@ -5,8 +5,6 @@
 //! Only forms that compilers put behind a read of the time stamp are known (Intel's manual, volume
 //! 2, chapter 2 and appendix A). The rest stays where it is.
 
-use std::ops::Range;
-
 /// Some instructions in a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Moved {
@@ -15,14 +13,17 @@ pub(crate) struct Moved {
     /// The places of operands that are relative to the instructions' own place, as far as there
     /// are any.
     pub relative: [Option<usize>; 3],
+    /// The places where instructions begin; 0 also for what is no instruction.
+    pub starts: [usize; 3],
 }
 
 /// Returns the first instructions of `code` that have `least` bytes in all, if all are known.
 pub(crate) fn movable(code: &[u8], least: usize) -> Option<Moved> {
-    let mut moved = Moved { length: 0, relative: [None; 3] };
-    for relative in &mut moved.relative {
+    let mut moved = Moved { length: 0, relative: [None; 3], starts: [0; 3] };
+    for number in 0..moved.starts.len() {
         let one = instruction(&code[moved.length..])?;
-        *relative = one.relative.map(|place| moved.length + place);
+        moved.starts[number] = moved.length;
+        moved.relative[number] = one.relative.map(|place| moved.length + place);
         moved.length += one.length;
         if moved.length >= least {
             return Some(moved);
@@ -100,23 +101,28 @@ fn instruction(code: &[u8]) -> Option<Instruction> {
     (code.len() >= at).then_some(Instruction { length: at, relative })
 }
 
-/// Returns whether a branch in `code` may lead to one of these places of it. Bytes that only look
-/// like one count as well.
-pub(crate) fn is_branched_to(code: &[u8], places: Range<usize>) -> bool {
-    let near = places.start.saturating_sub(0x90)..places.end.saturating_add(0x90).min(code.len());
-    let is_short = near.clone().skip(1).any(|at| {
+/// Returns whether a branch in `code` may lead to this place of it. Bytes that only look like one
+/// count as well.
+pub(crate) fn is_branched_to(code: &[u8], place: usize) -> bool {
+    /// Farther than a short branch leads.
+    const NEAR: usize = 0x90;
+    let near = place.saturating_sub(NEAR)..(place + NEAR).min(code.len());
+    let is_short = near.skip(1).any(|at| {
         let branches = matches!(code[at - 1], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb);
-        let to = (at + 1).checked_add_signed(code[at].cast_signed().into());
-        branches && to.is_some_and(|to| places.contains(&to))
+        branches && (at + 1).checked_add_signed(code[at].cast_signed().into()) == Some(place)
     });
-    is_short || {
-        // The distance of a long branch is its last operand.
-        let (first, length) = (places.start as u32, places.len() as u32);
-        code.windows(4).enumerate().any(|(at, distance)| {
+    // The distance of a long branch is its last operand.
+    is_short
+        || code.windows(4).enumerate().any(|(at, distance)| {
             let distance = u32::from_le_bytes([distance[0], distance[1], distance[2], distance[3]]);
-            (at as u32 + 4).wrapping_add(distance).wrapping_sub(first) < length
+            let to = (at as u32 + 4).wrapping_add(distance);
+            to == place as u32 && is_long_branch(&code[..at])
         })
-    }
+}
+
+/// Returns whether code ends with the first bytes of a call, or of a long branch.
+fn is_long_branch(code: &[u8]) -> bool {
+    matches!(code, [.., 0xe8 | 0xe9] | [.., 0x0f, 0x80..=0x8f])
 }
 
 #[cfg(test)]
@@ -144,6 +150,7 @@ mod tests {
         // Two short ones, and the operand of the second.
         let two = movable(&[0x90, 0x8b, 0x05, 1, 2, 3, 4], 3).expect("both are known");
         assert_eq!((two.length, two.relative), (7, [None, Some(3), None]));
+        assert_eq!(two.starts, [0, 1, 0]);
     }
 
     #[test]
@@ -156,19 +163,23 @@ mod tests {
     }
 
     #[test]
-    fn branches_between_are_found() {
+    fn branches_are_found() {
         let mut code = vec![0x90; 4096];
-        assert!(!is_branched_to(&code, 2001..2005));
-        // jne to 2004 from 1990, and not to 2005.
-        (code[1990], code[1991]) = (0x75, 12);
-        assert!(is_branched_to(&code, 2001..2005));
-        code[1991] = 13;
-        assert!(!is_branched_to(&code, 2001..2005));
-        // jmp from behind, far away, to 2001, and not to 2000.
+        assert!(!is_branched_to(&code, 2002));
+        // jne to 2002 from 1990, and to 2003.
+        (code[1990], code[1991]) = (0x75, 10);
+        assert!(is_branched_to(&code, 2002) && !is_branched_to(&code, 2001));
+        code[1991] = 11;
+        assert!(!is_branched_to(&code, 2002));
+        // Far away: jmp, jne, and the same distance behind another byte.
+        let distance = (2002_i32 - 4005).to_le_bytes();
+        code[4001..4005].copy_from_slice(&distance);
+        assert!(!is_branched_to(&code, 2002));
         code[4000] = 0xe9;
-        code[4001..4005].copy_from_slice(&(2001_i32 - 4005).to_le_bytes());
-        assert!(is_branched_to(&code, 2001..2005));
-        code[4001..4005].copy_from_slice(&(2000_i32 - 4005).to_le_bytes());
-        assert!(!is_branched_to(&code, 2001..2005));
+        assert!(is_branched_to(&code, 2002) && !is_branched_to(&code, 2001));
+        code[4000] = 0x85;
+        assert!(!is_branched_to(&code, 2002));
+        code[3999] = 0x0f;
+        assert!(is_branched_to(&code, 2002));
     }
 }

@@ -103,8 +103,7 @@ fn lead_around(address: usize) -> Option<usize> {
     let at = address - text.start;
     let rest = code.get(at + READ..)?;
     let moved = movable(&rest[..rest.len().min(MOVED_MAX)], JUMP - READ)?;
-    let end = at + READ + moved.length;
-    if is_branched_to(code, at + 1..end) {
+    if moved.starts.iter().any(|start| is_branched_to(code, at + READ + start)) {
         return None;
     }
     let detour = free_detour(&text)?;
