@@ -24,7 +24,9 @@ const OF_FORK: c_int =
 pub(crate) fn maker(flags: usize, is_libc: bool, may_set_bases: bool) -> Maker {
     let flags = flags as c_int;
     if flags & libc::CLONE_THREAD != 0 {
-        let is_made = may_set_bases || flags & libc::CLONE_SETTLS == 0;
+        // A thread that libc makes for itself begins in libc, which prepares the kernel's thread.
+        let may_have_base = may_set_bases && !is_libc;
+        let is_made = may_have_base || flags & libc::CLONE_SETTLS == 0;
         return if is_made { Maker::Thread } else { Maker::Kernel };
     }
     // The parent waits until the child has executed a program, so a copy of its memory serves as
@@ -47,9 +49,9 @@ mod tests {
     #[test]
     fn threads_are_the_librarys_if_their_bases_can_be_set() {
         assert_eq!(of(CLONE_THREAD | CLONE_VM), [Maker::Thread; 2]);
-        assert_eq!(of(CLONE_THREAD | CLONE_VM | CLONE_SETTLS), [Maker::Thread; 2]);
-        let flags = (CLONE_THREAD | CLONE_VM | CLONE_SETTLS) as usize;
-        assert_eq!(maker(flags, false, false), Maker::Kernel);
+        let with_base = CLONE_THREAD | CLONE_VM | CLONE_SETTLS;
+        assert_eq!(of(with_base), [Maker::Thread, Maker::Kernel]);
+        assert_eq!(maker(with_base as usize, false, false), Maker::Kernel);
     }
 
     #[test]
