@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `options`, `help`, `names`, `addresses` | the command line, its long texts; the members on it; clients' addresses |
 //! | `library` | the preload library, which is a part of the program |
+//! | `floor` | whether this host can order calls that no function of libc's makes |
 //! | `own_output` | the files that this command's own events go to |
 //! | `start`, `upgraded`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
@@ -42,6 +43,7 @@ mod diff;
 mod driver;
 mod event;
 mod figures;
+mod floor;
 mod frozen;
 mod group;
 mod help;

@@ -46,7 +46,8 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
     names::among(&peers(args, count), &args.witness, args.peer_port)?;
     // Checked here so that the error is printed once, not by each replica.
-    elf::find(name, args.floor).map_err(|error| error.to_string())?;
+    let (floor, _) = args.floor.settle()?;
+    elf::find(name, floor.is_on()).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
     meta::mark(&root)?;
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
@@ -198,6 +199,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--nclock", nclock.to_string(), "1000"),
         ("--schedule", name(&|| schedule.to_possible_value()), "serial"),
         ("--quantum", quantum.to_string(), "100"),
+        ("--floor", name(&|| floor.to_possible_value()), "auto"),
         ("--durability", name(&|| durability.to_possible_value()), "fsync"),
         ("--on-divergence", name(&|| on_divergence.to_possible_value()), "halt"),
         ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
@@ -214,7 +216,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     let mut line = Vec::new();
     for (option, value, usual) in given {
         if value != usual {
-            line.extend([option.to_string(), value]);
+            line.push(format!("{option}={value}"));
         }
     }
     if let Some(every) = checkpoint_every {
@@ -222,7 +224,6 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     }
     let switches = [
         (*strict, "--strict"),
-        (*floor, "--floor"),
         (*insecure_peers, "--insecure-peers"),
         (*no_realtime, "--no-realtime"),
     ];
@@ -292,6 +293,7 @@ fn describe(end: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::floor::FloorArg;
     use crate::options::Cli;
     use clap::Parser;
 
@@ -325,7 +327,7 @@ mod tests {
         let again = Cli::try_parse_from(&line).unwrap().replica;
         assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
-        assert!(again.strict && again.floor);
+        assert!(again.strict && again.floor == FloorArg::Always);
         assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
         assert_eq!((again.processors, again.memory), (Some(4), None));
         assert_eq!(again.user.as_deref(), Some("redis:www-data"));

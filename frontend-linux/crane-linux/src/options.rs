@@ -14,6 +14,7 @@ use crane_core::limits::{NODES_MAX, PROCESSORS_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
+use crate::floor::FloorArg;
 use crate::help::{
     ADD_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
 };
@@ -353,12 +354,13 @@ pub(crate) struct ReplicaArgs {
     /// instead of reporting the call. All of the server's calls are looked at, not samples only.
     #[arg(long)]
     pub strict: bool,
-    /// Also orders and answers the calls that the server makes without libc's functions: by
-    /// instructions of its own, or inside of libc, as stdio does. Each such call costs some
+    /// Whether to order and answer also the calls that the server makes without libc's functions:
+    /// by instructions of its own, or inside of libc, as stdio does. Each such call costs some
     /// microseconds. Programs that are linked statically run only with it. It must be the same for
-    /// all replicas.
-    #[arg(long)]
-    pub floor: bool,
+    /// all replicas. Without a value: always.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = FloorArg::Auto,
+          num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub floor: FloorArg,
     /// How many clock steps each entry grants. Takes effect when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

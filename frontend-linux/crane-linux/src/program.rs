@@ -37,7 +37,7 @@ impl ProgramContext {
     pub(crate) fn look(&self, command: &[String]) -> Result<(Spec, Base), String> {
         let Self { args, service, data, directory } = self;
         let name = command.first().ok_or("give the server's program after --")?;
-        let program = elf::find(name, args.floor).map_err(|error| error.to_string())?;
+        let program = elf::find(name, args.floor.is_on()).map_err(|error| error.to_string())?;
         let user = args.user.as_deref().map(ServerUser::find).transpose()?;
         let environment = base::environment(user.as_ref(), &args.env);
         let mut ours = args.own_output.clone();
@@ -54,7 +54,7 @@ impl ProgramContext {
         base.add_service_addresses(service);
         base.add_open_files(args.open_files);
         base.add_shared_memory(args.shared_memory);
-        base.add_floor(args.floor);
+        base.add_floor(args.floor.is_on());
         base.add_user(user.as_ref());
         ours.extend(keys.into_iter().filter(|path| !path.starts_with(directory)));
         ours.push(cell::hidden_directory(data));

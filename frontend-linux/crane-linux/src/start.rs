@@ -122,6 +122,11 @@ struct Prepared {
 
 /// Checks the command line against this host, the data directory, and the group if there is one.
 async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
+    let (floor, lacks) = args.floor.settle()?;
+    args.floor = floor;
+    if let Some(lacks) = lacks {
+        warn!("{lacks}: calls that the server makes without libc's functions are not ordered");
+    }
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();

@@ -271,7 +271,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     stack::begin(first);
     crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {
-        let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "--floor")];
+        let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "a floor")];
         if let Some((_, option)) = needed.iter().find(|(is_needed, _)| *is_needed) {
             return Err(format!("{}, so {option} cannot hold here", unwatched.as_str()));
         }

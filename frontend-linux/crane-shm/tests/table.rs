@@ -134,7 +134,7 @@ of each call: the cell's filter and the preload library's trap act by it, and
 | refused | the cell's filter, whatever the arguments are (CLOSED.md) |
 
 A call that the program makes by libc's function, or by `syscall()`, is answered by the hook. One
-that an instruction of its own makes is answered in the same way with `--floor`, and told without.
+that an instruction of its own makes is answered in the same way, and with `--floor=never` told.
 A call that a function of libc's makes for itself is silent unless the table says that it is told.
 A number that is not here, such as those from 449 on (Linux 5.16 and later), gets `ENOSYS` on every
 host: kernels differ in them, and programs fall back.

@@ -18,8 +18,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, idle, kills, linear, old_copy, replay, runtimes, sick, siege, sizes, starts,
-    steady, wiped,
+    flood, healthy, idle, kills, languages, linear, old_copy, replay, runtimes, sick, siege, sizes,
+    starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -41,6 +41,10 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure runtimes [CONNECTIONS]  node, the JVM, Rust's standard library and Go's
                                        static programs on three hosts, 10000 connections
                                        in a row
+       crane-measure languages [RUNS]  racy servers in eight languages are equal on three
+                                       disturbed replicas, 300 runs each
+       crane-measure traps [REQUESTS]  calls that the net below the hooks catches, by request and
+                                       place, 4000
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
@@ -94,6 +98,8 @@ fn main() -> ExitCode {
         }
         "alarm" => measure_alarm(),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
+        "languages" => languages::measure(amount.unwrap_or(300) as usize),
+        "traps" => traps::measure(amount.unwrap_or(4000)),
         "healthy" => {
             let period = Duration::from_secs(60 * u64::from(amount.unwrap_or(60)));
             healthy::run(period, |line| println!("{line}"))
@@ -146,7 +152,7 @@ fn measure_alarm() -> Vec<String> {
     missed
 }
 
-/// The programs that wait in one call each, with `--floor`: of 30, 26 must work.
+/// The programs that wait in one call each, on the floor: of 30, 26 must work.
 fn measure_floor() -> Vec<String> {
     let all = programs::stuck();
     let waiting: Vec<_> = all.iter().filter(|one| one.expect == Expect::InKernel).collect();
@@ -158,9 +164,9 @@ fn measure_floor() -> Vec<String> {
             Err(why) => missed.push(why),
         }
     }
-    println!("{works} of {} work with --floor", waiting.len());
+    println!("{works} of {} work on the floor", waiting.len());
     if works * 30 < waiting.len() * 26 {
-        missed.push(format!("only {works} of {} work with --floor", waiting.len()));
+        missed.push(format!("only {works} of {} work on the floor", waiting.len()));
     }
     missed
 }
@@ -235,16 +241,15 @@ fn measure_odd(times: usize) -> Vec<String> {
 }
 
 fn measure_odd_programs() -> Vec<String> {
-    let floor = &["--floor"][..];
     let runs = [
-        (programs::odd(), &[][..]),
-        (programs::odd(), floor),
-        (programs::statically_linked_odd(), floor),
+        (programs::odd(), true),
+        (programs::odd(), false),
+        (programs::statically_linked_odd(), true),
     ];
     let mut missed = Vec::new();
-    for (odd, options) in runs {
+    for (odd, has_floor) in runs {
         let equal = AtomicUsize::new(0);
-        missed.extend(odd_programs::run(&odd, options, |name, fares| {
+        missed.extend(odd_programs::run(&odd, has_floor, |name, fares| {
             if *fares == Fares::Equal {
                 equal.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -252,7 +257,8 @@ fn measure_odd_programs() -> Vec<String> {
             }
         }));
         let room = odd[0].room;
-        println!("{room}: {} of {} as natively {options:?}", equal.into_inner(), odd.len());
+        let floor = if has_floor { "" } else { " without a floor" };
+        println!("{room}: {} of {} as natively{floor}", equal.into_inner(), odd.len());
     }
     missed
 }

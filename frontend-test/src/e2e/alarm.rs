@@ -23,6 +23,9 @@ const SLACK: Duration = Duration::from_secs(3);
 /// The words of a report of a call that no hook sees.
 pub const BYPASSES: &str = "a call bypasses crane";
 
+/// The option by which calls that bypass the hooks are told only.
+pub const NO_FLOOR: &str = "--floor=never";
+
 /// Calls that crane refuses, so that the program answers instead of sticking (specs/CLOSED.md).
 const REFUSED: [&str; 2] = ["io_uring_enter", "futex_waitv"];
 
@@ -79,7 +82,7 @@ fn words_of(stuck: &Stuck) -> Vec<&str> {
 /// Returns the report that is missing or wrong.
 pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
     let machine = Machine::take("stuck");
-    let mut group = prepare(&machine, stuck, &[])?;
+    let mut group = prepare(&machine, stuck, &[NO_FLOOR])?;
     group.start_all();
     let name = stuck.name.clone();
     send_stick(&group, &name)?;
@@ -136,7 +139,7 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
 /// Returns the end or the reason that is wrong.
 pub fn stick_strictly(stuck: &Stuck) -> Result<String, String> {
     let machine = Machine::take("strict");
-    let mut group = prepare(&machine, stuck, &["--strict"])?;
+    let mut group = prepare(&machine, stuck, &["--strict", NO_FLOOR])?;
     group.start_all();
     let name = &stuck.name;
     send_stick(&group, name)?;
@@ -151,7 +154,7 @@ pub fn stick_strictly(stuck: &Stuck) -> Result<String, String> {
     reason.map(str::to_owned).ok_or_else(|| format!("{name}: no line has {words:?}:\n{log}"))
 }
 
-/// The outcome of a program that sticks with `--floor`.
+/// The outcome of a program that sticks on the floor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnFloor {
     /// Another client is served while the program sticks, or the program answers as natively, and
@@ -161,14 +164,14 @@ pub enum OnFloor {
     Named(String),
 }
 
-/// Lets one program stick, as a single replica, with `--floor`.
+/// Lets one program stick, as a single replica, on the floor.
 ///
 /// # Errors
 ///
 /// Returns what neither works nor is named.
 pub fn stick_on_floor(stuck: &Stuck) -> Result<OnFloor, String> {
     let machine = Machine::take("floor");
-    let mut group = prepare(&machine, stuck, &["--floor"])?;
+    let mut group = prepare(&machine, stuck, &[])?;
     group.start_all();
     let name = &stuck.name;
     send_stick(&group, name)?;

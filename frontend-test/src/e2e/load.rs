@@ -100,6 +100,29 @@ fn read_csv(line: &str) -> Option<Figures> {
     Some(Figures { rate: figure(1)?, p50_ms: figure(4)?, p99_ms: figure(6)? })
 }
 
+/// Runs statements by the client `mariadb`, as the user of [`program::mariadb`], and returns its
+/// output.
+///
+/// # Errors
+///
+/// Returns what the client says.
+///
+/// [`program::mariadb`]: super::program::mariadb
+pub fn mariadb(address: SocketAddr, statements: &str) -> Result<String, String> {
+    let output = Command::new("mariadb")
+        .args(["--no-defaults", "--user=app", "--skip-column-names", "--batch"])
+        .args(["--protocol=tcp", "--connect-timeout=10"])
+        .arg(format!("--host={}", address.ip()))
+        .arg(format!("--port={}", address.port()))
+        .args(["--execute", statements])
+        .output()
+        .map_err(|error| format!("mariadb: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@
 //! * [`status`]: the parsed output of `crane-linux status --json`;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`], [`prefixed`]: clients that know every byte
 //!   that they must get;
-//! * [`load`]: `ab` and `redis-benchmark`;
+//! * [`load`]: `ab`, `redis-benchmark` and `mariadb`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs; [`small_disk`],
 //!   [`sick_disk`]: a disk that fills, hangs or is slow;
@@ -24,7 +24,8 @@
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
 //!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`], [`old_copy`],
-//!   [`clocks`], [`flood`]: long runs, shared by the tests and by `ci/measure`;
+//!   [`clocks`], [`flood`], [`traps`], [`languages`]: long runs, shared by the tests and by
+//!   `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -51,6 +52,7 @@ pub mod http;
 pub mod idle;
 pub mod keys;
 pub mod kills;
+pub mod languages;
 #[cfg(feature = "e2e")]
 pub mod linear;
 pub mod load;
@@ -82,5 +84,6 @@ pub mod status;
 pub mod steady;
 #[cfg(feature = "e2e")]
 pub mod strangers;
+pub mod traps;
 pub mod wait;
 pub mod wiped;

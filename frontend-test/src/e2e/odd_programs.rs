@@ -29,10 +29,11 @@ const BEYOND_NATIVE: Duration = Duration::from_secs(4);
 /// The time within which a group ends after SIGTERM.
 const END: Duration = Duration::from_secs(5);
 
-/// The ratchets, below the workspace: the one of programs that are linked statically has another
-/// ending.
+/// The ratchets, below the workspace, of all programs, of those that are linked statically, and of
+/// runs without a floor.
 const RATCHET: &str = "ci/ratchet/odd-programs";
 const RATCHET_OF_STATIC: &str = "ci/ratchet/odd-programs-static";
+const RATCHET_OF_HOOKS: &str = "ci/ratchet/odd-programs-hooks";
 
 /// The next port. No run gets one of the run before it: the kernel keeps the port of a connection
 /// that has ended for a minute from programs that do not ask for it.
@@ -59,21 +60,26 @@ impl fmt::Display for Fares {
     }
 }
 
-/// Runs these programs as services of one replica each, with these options, and calls `report` for
-/// each. Without options, those that need a floor are left out.
+/// Runs these programs as services of one replica each, with a floor or without, and calls `report`
+/// for each. Without a floor, those that need one are left out.
 ///
-/// Returns what contradicts the ratchet: a program that is not equal and is not listed, or, without
-/// options, one that is listed and is equal. Either is tried a second time, with nothing beside it.
+/// Returns what contradicts the ratchet: a program that is not equal and is not listed, or one that
+/// is listed and is equal. Either is tried a second time, with nothing beside it.
 ///
 /// # Panics
 ///
 /// Panics if a program does not end natively, or the machine gives no folder.
-pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
-    let odd: Vec<&Odd> = odd.iter().filter(|one| !one.needs_floor || !options.is_empty()).collect();
+pub fn run(odd: &[Odd], has_floor: bool, report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
+    let odd: Vec<&Odd> = odd.iter().filter(|one| !one.needs_floor || has_floor).collect();
+    let options: &[&str] = if has_floor { &[] } else { &["--floor=never"] };
     let machine = Machine::take("odd-programs");
     let ports = PORTS.get_or_init(|| AtomicU16::new(free_port()));
     let is_static = odd.iter().any(|one| one.room == programs::STATIC);
-    let ratchet = if is_static { RATCHET_OF_STATIC } else { RATCHET };
+    let ratchet = match (is_static, has_floor) {
+        (true, _) => RATCHET_OF_STATIC,
+        (false, true) => RATCHET,
+        (false, false) => RATCHET_OF_HOOKS,
+    };
     let known = known(ratchet);
     let try_one = |one: &Odd| fares(&machine, ports, one, options);
     let (next, again) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -84,8 +90,7 @@ pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) 
                     let fares = try_one(one);
                     report(&one.name, &fares);
                     let listed = known.contains(&one.name);
-                    let counts = options.is_empty() || !listed;
-                    if counts && (fares == Fares::Equal) == listed {
+                    if (fares == Fares::Equal) == listed {
                         again.lock().expect("the list").push(one);
                     }
                 }

@@ -65,12 +65,7 @@ pub fn run(runtime: Runtime, connections: u64) -> Result<Outcome, String> {
     let program = program(runtime, machine.folder())?;
     let hosts = Arc::new(Hosts::make(3));
     let _hub = hosts.visit_hub();
-    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
-    if runtime == Runtime::Go {
-        // Its calls are seen only below libc.
-        group.options_mut().push("--floor".into());
-    }
-    group.start_all();
+    let mut group = Group::start_on(&machine, &hosts, program);
     let addresses = group.all_addresses();
     let start = Instant::now();
     for number in 1..=connections {
@@ -124,7 +119,12 @@ fn read(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(body).ok()?.trim().parse().ok()
 }
 
-fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
+/// Returns the server of a runtime.
+///
+/// # Errors
+///
+/// Returns an error if the runtime's tool is not on this machine.
+pub(super) fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
     let base = folder.join("base");
     fs::create_dir_all(&base).expect("the program's folder");
     let source = |name: &str| programs().join("runtimes").join(name);
@@ -172,7 +172,7 @@ pub fn of_go(folder: &Path, name: &'static str) -> Result<Program, String> {
 }
 
 /// Finds a tool, and follows its links, behind which a launcher may start another program.
-fn tool(name: &str) -> Result<String, String> {
+pub(super) fn tool(name: &str) -> Result<String, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|f| f.is_file());
     let found = found.ok_or_else(|| format!("{name} is not on this machine"))?;
@@ -184,7 +184,8 @@ fn tool(name: &str) -> Result<String, String> {
     Ok(real.display().to_string())
 }
 
-fn done(command: &mut Command) {
+/// Runs a compiler.
+pub(super) fn done(command: &mut Command) {
     let output = command.output().expect("the compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

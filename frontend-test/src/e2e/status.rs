@@ -95,6 +95,9 @@ pub struct ReplicaStatus {
     /// The number of calls that the net below the hooks caught.
     #[serde(default)]
     pub caught_calls: u64,
+    /// Those of them that were most frequent.
+    #[serde(default)]
+    pub caught: Vec<Caught>,
     /// Connections that the server's tables refused.
     #[serde(default)]
     pub refused_connections: Option<u64>,
@@ -116,6 +119,17 @@ pub struct ReplicaStatus {
     /// The last events.
     #[serde(default)]
     pub events: Vec<Value>,
+}
+
+/// Calls of one kind that the net has caught.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+pub struct Caught {
+    /// The call's name.
+    pub call: String,
+    /// The symbol and the library of the place that makes it.
+    pub place: Option<String>,
+    /// How many there were.
+    pub calls: u64,
 }
 
 impl Status {

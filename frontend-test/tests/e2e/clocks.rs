@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crane_test::e2e::alarm::BYPASSES;
+use crane_test::e2e::alarm::{BYPASSES, NO_FLOOR};
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
@@ -43,7 +43,7 @@ fn random_and_difference(answer: &str) -> (String, u64) {
 fn clocks_that_no_call_reads_are_agreed_on_the_floor() {
     let machine = Machine::take("clocks");
     let program = program::compiled(machine.folder(), "clocks", &[]);
-    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+    let group = Group::start(&machine, program, 3, &["--strict"]);
     let mut differences = Vec::new();
     for _ in 0..5 {
         for id in group.ids() {
@@ -75,7 +75,7 @@ fn an_image_keeps_the_clocks_agreed() {
         return;
     }
     let program = program::compiled(machine.folder(), "clocks", &[]);
-    let mut group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+    let mut group = Group::start(&machine, program, 3, &["--strict"]);
     let primary = group.primary();
     let backup = group.ids().find(|id| *id != primary).expect("a backup");
     let lines = ["vdso", "all", "vdso"];
@@ -94,7 +94,7 @@ fn an_image_keeps_the_clocks_agreed() {
 fn without_a_floor_clocks_that_no_call_reads_are_named() {
     let machine = Machine::take("clocks-named");
     let program = program::compiled(machine.folder(), "clocks", &[]);
-    let group = Group::start(&machine, program, 3, &[]);
+    let group = Group::start(&machine, program, 3, &[NO_FLOOR]);
     ask(group.address(group.primary()), &["vdso"]);
     let named = |parts: &[&str]| {
         eventually("a note", SOON, || {

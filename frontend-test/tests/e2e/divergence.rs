@@ -235,7 +235,7 @@ fn a_backup_that_answers_a_wrong_byte_is_built_again() {
 fn a_program_whose_calls_differ_in_each_run_halts_the_group_and_again_after_a_restart() {
     let machine = Machine::take("halt");
     let mut group = group(&machine);
-    assert_eq!(ask(group.address(1), "time").unwrap(), "time");
+    assert_eq!(ask(group.address(1), "inode").unwrap(), "inode");
     let all_halted = |group: &Group| {
         let status = group.status()?;
         let halted = |id: u8| {

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crane_test::e2e::alarm::NO_FLOOR;
 use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::{Machine, skip};
@@ -97,7 +98,7 @@ fn hosts_of_different_processors_give_their_servers_the_same() {
     let one = asked(native.address());
     drop(native);
     assert_ne!(constant(&all[0]), constant(&one[0]));
-    for options in [&[][..], &["--floor", "--strict"]] {
+    for options in [&[NO_FLOOR][..], &["--strict"]] {
         let group = mixed(&machine, program.clone(), options);
         let seen = asked_everywhere(&group);
         println!("{options:?}: {seen}");

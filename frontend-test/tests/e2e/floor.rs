@@ -1,13 +1,14 @@
-//! `--floor`: calls without a function of libc's are ordered and answered as by the hooks.
+//! The floor: calls without a function of libc's are ordered and answered as by the hooks.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crane_test::e2e::alarm::{BYPASSES, OnFloor, stick_on_floor};
+use crane_test::e2e::alarm::{BYPASSES, NO_FLOOR, OnFloor, stick_on_floor};
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
+use crane_test::e2e::languages::{Language, compare};
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::native::Native;
@@ -15,10 +16,13 @@ use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
 use crane_test::e2e::runtimes::{self, Runtime, of_go};
+use crane_test::e2e::traps::caught_in;
 use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 40;
+/// The number of runs in each language (`ci/measure languages` makes 300, in more of them).
+const RUNS: usize = 20;
 
 /// One in this number of stuck programs runs here.
 const ONE_IN: usize = 3;
@@ -42,7 +46,7 @@ fn programs_that_wait_without_libc_hold_up_no_other() {
 
 /// Asserts that the replicas of a racy program answer the same while they are stopped in turns.
 fn assert_equal_between_stops(machine: &Machine, program: Program) {
-    let group = Group::start(machine, program, 3, &["--floor", "--strict"]);
+    let group = Group::start(machine, program, 3, &["--strict"]);
     let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
     let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
     assert!(mixed, "no request met another: {answers:?}");
@@ -79,7 +83,7 @@ fn threads_are_cancelled_in_answered_calls_where_they_are_natively() {
     assert!(expected.iter().all(|answer| answer.starts_with("cancelled 1, cleaned 1,")));
     assert_ne!(expected[0], expected[1], "one of the two calls is a cancellation point");
     drop(native);
-    let group = Group::start(&machine, program, 3, &["--floor"]);
+    let group = Group::start(&machine, program, 3, &[]);
     assert_eq!(told_of_cancelled(group.address(1)), expected);
     group.await_settled();
 }
@@ -128,6 +132,14 @@ fn a_server_of_go_is_equal_on_all_replicas() {
 }
 
 #[test]
+fn racy_servers_in_other_languages_are_equal_on_all_replicas() {
+    for language in [Language::C11, Language::Cpp, Language::OpenMp, Language::Rust] {
+        let met = compare(language, RUNS).unwrap_or_else(|why| panic!("{language:?}: {why}"));
+        assert!(met > 0, "{language:?}: no thread met another");
+    }
+}
+
+#[test]
 fn an_image_of_a_server_of_go_changes_nothing() {
     let machine = Machine::take("go-image");
     if are_possible(machine.folder()) {
@@ -146,7 +158,7 @@ fn a_server_of_go_counts_on_through_the_end_of_its_primary() {
 
 /// Takes an image of a backup's server while clients ask, and lets the backup return from it.
 fn change_nothing_by_an_image(machine: &Machine, program: Program) {
-    let mut group = Group::start(machine, program, 3, &["--floor", "--strict"]);
+    let mut group = Group::start(machine, program, 3, &["--strict"]);
     let primary = group.primary();
     let backup = group.ids().find(|id| *id != primary).expect("a backup");
     let others = group.ids().filter(|id| *id != backup);
@@ -173,7 +185,7 @@ fn change_nothing_by_an_image(machine: &Machine, program: Program) {
 fn without_a_floor_the_same_server_answers_nobody_and_its_calls_are_named() {
     let machine = Machine::take("no-floor");
     let program = program::compiled(machine.folder(), "inline", &[]);
-    let group = Group::start(&machine, program, 3, &[]);
+    let group = Group::start(&machine, program, 3, &[NO_FLOOR]);
     let answers = ask_all(&group.all_addresses(), CLIENTS, 1);
     assert!(answers.is_err(), "{answers:?}");
     eventually("a note", SOON, || {
@@ -188,16 +200,7 @@ fn without_a_floor_the_same_server_answers_nobody_and_its_calls_are_named() {
 /// Asserts that a hundredth of the requests at most meet a call that the net catches, which costs
 /// microseconds.
 fn assert_uncaught(group: &Group, requests: u64, serve: impl FnOnce()) {
-    let caught = || {
-        group.await_settled();
-        let status = group.status().expect("a status");
-        status.replicas.iter().map(|replica| replica.caught_calls).collect::<Vec<_>>()
-    };
-    let before = caught();
-    assert!(before.iter().all(|caught| *caught > 0), "the net catches nothing: {before:?}");
-    serve();
-    for (before, after) in before.into_iter().zip(caught()) {
-        let caught = after - before;
+    for caught in caught_in(group, serve) {
         println!("{caught} calls were caught in {requests} requests");
         assert!(caught * 100 <= requests, "{caught} calls were caught in {requests} requests");
     }
@@ -207,7 +210,7 @@ fn assert_uncaught(group: &Group, requests: u64, serve: impl FnOnce()) {
 fn redis_and_civetweb_run_on_the_floor() {
     let load = Load { requests: 2000, connections: 8, keepalive: true };
     let machine = Machine::take("floor-redis");
-    let options = ["--floor", "--strict"];
+    let options = ["--strict"];
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &options);
     // Calls that a server makes once precede.
     redis_benchmark(group.address(1), "set,get", load).unwrap();

@@ -1,17 +1,13 @@
 //! MariaDB as packaged, on three hosts, at 127.0.0.1 as Debian configures it.
-//!
-//! Without a floor the outputs of its replicas differ, because the salt of each greeting comes from
-//! the processor's time stamp counter (specs/LIMITS.md). So the first test compares calls and
-//! tables, not the bytes for clients.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::thread::scope;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
+use crane_test::e2e::load::mariadb as run;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
@@ -54,15 +50,7 @@ fn tables_are_equal_in_spite_of_a_kill_and_shutdown_ends_the_group() {
     for id in group.ids() {
         assert_eq!(clients.rows(id).unwrap(), expected, "replica {id}");
     }
-    eventually("equal calls at one slot", SOON, || {
-        let status = group.status()?;
-        let mut servers = status.servers();
-        let one = servers.next().ok_or("no server")?;
-        let equal = servers.all(|other| {
-            other.hash_slot == one.hash_slot && other.schedule_hash == one.schedule_hash
-        });
-        if equal && one.hash_slot.is_some() { Ok(()) } else { Err(status.brief()) }
-    });
+    group.await_settled();
 
     // On a shutdown the server sends itself a signal, for which one of its threads waits (sigwait).
     let _ = clients.ask(1, "shutdown");
@@ -75,7 +63,7 @@ fn tables_are_equal_in_spite_of_a_kill_and_shutdown_ends_the_group() {
 #[test]
 fn on_the_floor_all_bytes_for_clients_are_equal() {
     let Some((machine, hosts, _hub)) = Hosts::take("mariadb-floor", 3) else { return };
-    let (mut group, clients) = start(&machine, &hosts, &["--floor", "--strict"]);
+    let (mut group, clients) = start(&machine, &hosts, &["--strict"]);
     let all = "select now(6), rand(), uuid(), connection_id(), @@hostname, @@server_uid";
     let told = [1, 2, 3].map(|id| clients.ask(id, all).unwrap());
     assert!(told[0] != told[1] && told[1] != told[2], "{told:?}");
@@ -149,22 +137,6 @@ impl Clients<'_> {
 
     /// Runs statements at a host by its loopback address.
     fn ask(&self, host: u8, statements: &str) -> Result<String, String> {
-        self.hosts.at(host, || ask((Ipv4Addr::LOCALHOST, self.port).into(), statements))
+        self.hosts.at(host, || run((Ipv4Addr::LOCALHOST, self.port).into(), statements))
     }
-}
-
-/// Runs statements by the client `mariadb`, and returns its output.
-fn ask(address: SocketAddr, statements: &str) -> Result<String, String> {
-    let output = Command::new("mariadb")
-        .args(["--no-defaults", "--user=app", "--skip-column-names", "--batch"])
-        .args(["--protocol=tcp", "--connect-timeout=10"])
-        .arg(format!("--host={}", address.ip()))
-        .arg(format!("--port={}", address.port()))
-        .args(["--execute", statements])
-        .output()
-        .map_err(|error| format!("mariadb: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -1,7 +1,7 @@
 //! Calls that bypass the hooks: crane names them, and refuses them with `--strict`. Packaged
 //! servers make none.
 
-use crane_test::e2e::alarm::{BYPASSES, REPORTED_WITHIN, stick, stick_strictly};
+use crane_test::e2e::alarm::{BYPASSES, NO_FLOOR, REPORTED_WITHIN, stick, stick_strictly};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::http::Connection;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
@@ -46,16 +46,17 @@ fn assert_none(group: &Group) {
 }
 
 #[test]
-fn redis_and_civetweb_run_under_strict() {
+fn redis_and_civetweb_run_under_strict_without_a_floor() {
     let load = Load { requests: 2000, connections: 8, keepalive: true };
+    let options = ["--strict", NO_FLOOR];
     let machine = Machine::take("strict-redis");
-    let group = Group::start(&machine, program::redis(machine.folder()), 3, &["--strict"]);
+    let group = Group::start(&machine, program::redis(machine.folder()), 3, &options);
     redis_benchmark(group.address(1), "set,get", load).unwrap();
     assert_none(&group);
     drop(group);
     drop(machine);
     let machine = Machine::take("strict-web");
-    let group = Group::start(&machine, program::civetweb(machine.folder(), 8), 3, &["--strict"]);
+    let group = Group::start(&machine, program::civetweb(machine.folder(), 8), 3, &options);
     ab(group.address(1), program::PAGE, load).unwrap();
     assert_none(&group);
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crane_test::e2e::alarm::NO_FLOOR;
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, size_of};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::healthy::connect;
@@ -27,7 +28,8 @@ fn served(machine: &Machine, leaks: bool) -> (Group, u8, u64) {
     if !leaks {
         program.command.push("control".to_string());
     }
-    let group = Group::start(machine, program, 3, &[]);
+    // A floor would close the leak.
+    let group = Group::start(machine, program, 3, &[NO_FLOOR]);
     let primary = group.primary();
     let backup = group.ids().find(|id| *id != primary).expect("a backup");
     let mut stream = BufReader::new(connect(group.address(primary)).expect("a connection"));

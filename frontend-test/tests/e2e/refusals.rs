@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use crane_test::e2e::alarm::NO_FLOOR;
 use crane_test::e2e::binary::run_bounded;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
@@ -67,8 +68,9 @@ fn a_command_line_that_cannot_work_is_refused() {
 #[test]
 fn a_program_that_cannot_be_interposed_is_refused() {
     let machine = Machine::take("interpose");
-    let fixed = spoilt(&machine, program::compiled(machine.folder(), "mortal", &["-static"]));
-    assert_refused(&fixed.refused(1), &["mortal", "static"]);
+    let fixed = program::compiled(machine.folder(), "mortal", &["-static"]);
+    let fixed = Group::prepare(&machine, fixed, 1, &[NO_FLOOR]);
+    assert_refused(&fixed.refused(1), &["mortal", "static", "leave --floor=never out"]);
     let group = spoilt(&machine, program::compiled(machine.folder(), "mortal", &[]));
     let file = group.program().base.join("mortal");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();

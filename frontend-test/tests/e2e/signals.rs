@@ -1,6 +1,7 @@
 //! Signals that a program sends to itself, which must reach its threads at the same point of the
 //! schedule in every replica.
 
+use crane_test::e2e::alarm::NO_FLOOR;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
@@ -23,7 +24,7 @@ fn signals_reach_the_threads_of_all_replicas_at_the_same_clock() {
 fn signals_that_bypass_the_hooks_make_replicas_differ() {
     let machine = Machine::take("signals-unseen");
     let program = program::compiled(machine.folder(), "signals", &["-DUNSEEN"]);
-    let group = Group::start(&machine, program, 3, &[]);
+    let group = Group::start(&machine, program, 3, &[NO_FLOOR]);
     // The others may stop a replica that differs during a request, so answers are ignored.
     let differs = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);

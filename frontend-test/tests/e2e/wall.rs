@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use crane_test::e2e::alarm::NO_FLOOR;
 use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
@@ -32,8 +33,11 @@ pub(crate) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
 #[test]
 fn a_raw_bind_is_unreachable_and_a_raw_connect_has_no_route() {
     let Some((machine, hosts, _hub)) = Hosts::take("wall", 3) else { return };
-    let group =
-        Group::start_on(&machine, &hosts, program::compiled(machine.folder(), "outsider", &[]));
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
+    // A floor would answer the calls.
+    group.options_mut().push(NO_FLOOR.to_string());
+    group.start_all();
     let served = group.address(1);
     let at_server = |line: &str| {
         let line = line.to_string();

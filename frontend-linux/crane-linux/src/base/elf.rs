@@ -44,8 +44,9 @@ impl fmt::Display for ProgramError {
             }
             Self::Static(path) => write!(
                 f,
-                "{} is statically linked: its calls are seen only below libc; give all replicas \
-                 --floor, or use a dynamically linked build of it",
+                "{} is statically linked: its calls are seen only below libc; leave \
+                 --floor=never out, on hosts with Linux 5.11 or later, or use a dynamically linked \
+                 build of it",
                 path.display()
             ),
             Self::StaticInterpreter(path) => write!(

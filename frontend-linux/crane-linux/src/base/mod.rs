@@ -138,11 +138,11 @@ impl Base {
         }
     }
 
-    /// Makes it a part that calls without libc's functions are answered: then they move the clock.
+    /// Makes it a part that calls without libc's functions are not answered, and so move no clock.
     // specs: S12
     pub(crate) fn add_floor(&mut self, floor: bool) {
-        if floor {
-            self.parts.push(part("--floor", b""));
+        if !floor {
+            self.parts.push(part("--floor=never", b""));
             self.parts.sort();
         }
     }
@@ -365,8 +365,8 @@ mod tests {
             base.add_floor(floor);
             base
         };
-        assert_eq!(of(false), Base::default());
-        assert_eq!(of(true).difference(&of(true)), None);
+        assert_eq!(of(true), Base::default());
+        assert_eq!(of(false).difference(&of(false)), None);
         assert!(of(true).difference(&of(false)).unwrap().starts_with("--floor"));
     }
 

@@ -64,13 +64,15 @@ fn remedy(call: &str, by_libc: bool) -> &'static str {
             "turn its own filter of system calls off (its cell has one): crane sees no calls \
              behind it"
         }
-        "rdtsc" | "rdtscp" => "give all replicas --floor, by which it reads agreed time",
+        "rdtsc" | "rdtscp" => {
+            "leave --floor=never out on all hosts (Linux 5.11 or later): then it reads agreed time"
+        }
         "sendto" | "sendmmsg" => "give it addresses instead of names: nobody answers in its cell",
         "futex" => remedy_of_waiting(call),
         _ if by_libc => remedy_of_waiting(call),
         _ => {
-            "use a build that makes its calls by libc, where crane sees them (with --floor, crane \
-             answers those that it has hooks for)"
+            "use a build that makes its calls by libc, where crane sees them (with a floor, crane \
+             answers those that it has hooks for: see --floor)"
         }
     }
 }

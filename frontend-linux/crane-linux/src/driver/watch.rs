@@ -195,8 +195,8 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
 pub(super) fn remedy(call: &str) -> &'static str {
     match call {
         "futex" => {
-            "its locks are not libc's: give all replicas --floor, which orders them, or let it use \
-             one thread"
+            "its locks are not libc's: leave --floor=never out on all hosts (Linux 5.11 or later), \
+             or let it use one thread"
         }
         "io_getevents" | "io_pgetevents" | "io_uring_enter" => {
             "turn the kernel's asynchronous I/O off (MariaDB: --innodb-use-native-aio=0)"

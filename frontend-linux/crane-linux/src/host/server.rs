@@ -112,7 +112,7 @@ impl ServerProcess {
         })?;
         region.set_keep_fsync(args.server_fsync == ServerFsync::Keep);
         region.set_strict(args.strict);
-        region.set_floor(args.floor);
+        region.set_floor(args.floor.is_on());
         let (wake, writing) = wake_pipe().map_err(|error| format!("no pipe: {error}"))?;
         let descriptors = ServerDescriptors { region: memory, wake: writing };
         region.set_nonce(nonce);

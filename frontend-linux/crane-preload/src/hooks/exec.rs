@@ -174,9 +174,12 @@ unsafe fn go_on_as(
             program = Some(path);
             false
         }
-        ImageKind::Static => {
-            refuse(path, "which is linked statically: crane sees its calls only with --floor", wake)
-        }
+        ImageKind::Static => refuse(
+            path,
+            "which is linked statically: crane sees its calls only below libc; leave --floor=never \
+             out",
+            wake,
+        ),
         ImageKind::Foreign => refuse(path, "which is no program for x86-64", wake),
         ImageKind::Script => {
             look_at(world, SHELL, 1);

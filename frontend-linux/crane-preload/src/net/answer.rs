@@ -1,4 +1,4 @@
-//! Calls that bypass the hooks and are answered by them all the same (`--floor`).
+//! Calls that bypass the hooks and are answered by them all the same.
 //!
 //! The answer is given within the handler that the call raised, on a stack of the library's own:
 //! the program's may have no room. It may wait, and the program's handlers run meanwhile (see

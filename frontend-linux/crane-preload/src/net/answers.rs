@@ -1,4 +1,4 @@
-//! The hooks' answers to calls by their numbers, once there are any (`--floor`).
+//! The hooks' answers to calls by their numbers, once there are any (unless `--floor=never`).
 
 use std::sync::OnceLock;
 
