@@ -127,6 +127,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
                 output: run.output.value(),
             };
             world.region.record_call(record, run.schedule.value());
+            net::pass_clock(record.clock);
             net::look(world.region.net_round());
             held.cancellable = call.is_cancellation_point();
             if held.cancellable

@@ -1,4 +1,5 @@
 // kind: rdtsc in many forms, hundreds of times each: registers, flags and branches around it
+#define OWN_LISTENER
 #include "odd.h"
 
 #define OFTEN 300
@@ -87,6 +88,9 @@ static void *read_often(void *argument) {
 
 static void odd(void) {
     pthread_t threads[3];
+    /* Before the program listens each read is watched, and behind one that was seen. */
+    grows(builtin());
+    listener = listen_at(AF_INET, port);
     for (int i = 0; i < OFTEN; i++) {
         grows(builtin());
         plain();

@@ -39,11 +39,20 @@ impl CaughtNames {
     }
 
     /// Names the kinds that are new among the frequent ones. It looks seldom: each time that the
-    /// calls have doubled.
-    pub(super) fn name_new(&mut self, region: DaemonSide, process: Option<u32>) {
+    /// calls have doubled. `find` returns the server's process.
+    #[inline]
+    pub(super) fn name_new(&mut self, region: DaemonSide, find: impl FnOnce() -> Option<u32>) {
         let calls = region.caught_calls();
-        let (true, Some(process)) = (calls >= self.look_at, process) else { return };
+        if calls < self.look_at {
+            return;
+        }
         self.look_at = calls.saturating_mul(2);
+        if let Some(process) = find() {
+            self.name_in(region, process);
+        }
+    }
+
+    fn name_in(&mut self, region: DaemonSide, process: u32) {
         let mut kinds: Vec<_> =
             region.caught_kinds(LEAST).into_iter().map(|(kind, _)| kind).collect();
         kinds.retain(|kind| !lock(&self.names).contains_key(kind));

@@ -229,8 +229,7 @@ impl LinuxHost {
     pub(super) fn name_bypasses(&mut self) {
         if let Some(server) = &mut self.server {
             bypass::name_new(server, &self.outcomes);
-            let process = server.pid();
-            server.caught.name_new(server.region, process);
+            server.name_caught();
         }
     }
 

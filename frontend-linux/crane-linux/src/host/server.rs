@@ -198,6 +198,12 @@ impl ServerProcess {
         cell::server_process(self.cell.id()?)
     }
 
+    /// Names the calls that the net has caught often and are new.
+    pub(super) fn name_caught(&mut self) {
+        let Self { caught, region, cell, .. } = self;
+        caught.name_new(*region, || cell::server_process(cell.id()?));
+    }
+
     /// Returns the driver's view of the program.
     pub(super) fn view(&self) -> ServerView {
         let region = self.region;

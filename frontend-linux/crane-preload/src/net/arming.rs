@@ -78,7 +78,7 @@ pub(super) fn spend(region: ServerSide) {
 #[inline]
 pub(crate) fn look(round: u32) {
     let round = numbered(round);
-    if word() != selector::blocking(round) | tsc::always() {
+    if word() != selector::blocking(round) | tsc::wanted() {
         look_closely(round);
     }
 }
@@ -98,9 +98,7 @@ fn look_closely(round: u32) {
         // A trap has let a call pass. The thread may have blocked the signals since.
         unblock_own_signals();
         set_word(selector::blocking(round) | now & FORBIDS);
-        if tsc::always() != 0 && now & FORBIDS == 0 {
-            tsc::forbid();
-        }
+        tsc::settle_again(now);
     } else if round == 0 {
         disarm();
     } else {
@@ -132,7 +130,7 @@ pub(super) fn arm(round: u32) -> Result<(), i32> {
     let armed = sys::checked(unsafe { sys::syscall(libc::SYS_prctl, arguments) });
     unblock_own_signals();
     set_word(selector::blocking(round));
-    tsc::forbid();
+    tsc::settle();
     armed.map(|_| ())
 }
 

@@ -79,6 +79,7 @@ fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
     region.count_caught(kind);
     // A program's filter (seccomp) may forbid the call that permits.
     if answers::is_begun() || arming::has_given_up() {
+        tsc::found();
         let place = frame.register(libc::REG_RIP);
         if let Some(time) = answer::read_tsc(frame.0) {
             frame.set_time(time, reading.bytes, reading.number);

@@ -47,9 +47,10 @@ pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
 pub(crate) use trap::exchange_stack;
-pub(crate) use tsc::{Permit, ReadClock};
+pub(crate) use tsc::{Permit, ReadClock, pass as pass_clock};
 
 use selector::{set_word, word};
+use tsc::Watched;
 
 use crate::world;
 
@@ -77,7 +78,12 @@ pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
 pub(crate) fn watch_clocks(region: ServerSide, clock: ReadClock) -> Result<(), &'static str> {
     vdso::replace()?;
     faults::install();
-    tsc::begin(arming::has_no_budget(region), clock);
+    let watched = match (region.is_strict(), answers::is_begun()) {
+        (true, _) => Watched::Always,
+        (false, true) => Watched::InWindows,
+        (false, false) => Watched::InSamples,
+    };
+    tsc::begin(watched, clock);
     tsc::forbid();
     Ok(())
 }

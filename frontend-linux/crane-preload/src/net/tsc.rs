@@ -4,8 +4,10 @@
 //! While a thread *forbids* them (`PR_SET_TSC` of prctl(2)), they raise SIGSEGV. With a floor the
 //! thread then gets agreed time in their place, in nanoseconds; else the first read is noted, like
 //! a call that bypasses the hooks. Where threads sleep and wake, the setting may cost microseconds
-//! each time. So without a floor, and without `--strict`, it holds in samples only: until the
-//! program listens, and for a number of hooked calls in each round.
+//! each time. So without `--strict` it does not always hold. With a floor it holds until the
+//! program listens, and in *windows* of the logical clock, which are the same on all replicas; if a
+//! read is seen, it holds for good. Without a floor it holds until the program listens, and for a
+//! number of hooked calls in each round.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,20 +28,68 @@ static CLOCK: OnceLock<ReadClock> = OnceLock::new();
 /// Whether the program has not listened yet.
 static STARTS: AtomicBool = AtomicBool::new(true);
 
-/// The bit that each armed thread's word has; 0 where threads are watched in samples.
-static ALWAYS: AtomicU64 = AtomicU64::new(0);
+/// When reads are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Watched {
+    /// Always.
+    Always,
+    /// Until the program listens, and in windows, as long as no read is seen.
+    InWindows,
+    /// Until the program listens, and in samples of each thread's calls.
+    InSamples,
+}
+
+/// The calls from one window to the next, and those of each.
+const WINDOWS_EVERY: u64 = 1 << 14;
+const WINDOW: u64 = 64;
+
+/// Whether there are windows, because no read was seen.
+static HAS_WINDOWS: AtomicBool = AtomicBool::new(false);
+
+/// The bit that each armed thread's word has now; 0 where threads are watched in samples, and
+/// between windows.
+static NOW: AtomicU64 = AtomicU64::new(0);
 
 /// Lets reads be watched from now on.
-pub(super) fn begin(is_always: bool, clock: ReadClock) {
+pub(super) fn begin(watched: Watched, clock: ReadClock) {
     // A process begins once.
     let _ = CLOCK.set(clock);
-    let always = if is_always { FORBIDS } else { 0 };
-    ALWAYS.store(always, Ordering::SeqCst);
+    HAS_WINDOWS.store(watched == Watched::InWindows, Ordering::SeqCst);
+    let now = if watched == Watched::InSamples { 0 } else { FORBIDS };
+    NOW.store(now, Ordering::SeqCst);
 }
 
 /// Ends the start of the program.
 pub(super) fn end_start() {
     STARTS.store(false, Ordering::Relaxed);
+    if HAS_WINDOWS.load(Ordering::Relaxed) {
+        NOW.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Opens a window or closes one, if it is due at this value of the logical clock. The calling
+/// thread holds the turn.
+#[inline]
+pub(crate) fn pass(clock: u64) {
+    let place = clock % WINDOWS_EVERY;
+    if place == 0 || place == WINDOW {
+        pass_edge(place == 0);
+    }
+}
+
+#[cold]
+fn pass_edge(opens: bool) {
+    if HAS_WINDOWS.load(Ordering::Relaxed) && !STARTS.load(Ordering::Relaxed) {
+        NOW.store(if opens { FORBIDS } else { 0 }, Ordering::Relaxed);
+    }
+}
+
+/// Records that the program reads, so that each read is watched from now on. The calling thread
+/// holds the turn.
+pub(super) fn found() {
+    if HAS_WINDOWS.swap(false, Ordering::Relaxed) {
+        NOW.store(FORBIDS, Ordering::Relaxed);
+    }
 }
 
 /// Returns agreed time, as a call of the thread.
@@ -47,10 +97,11 @@ pub(super) fn now() -> u64 {
     CLOCK.get().map_or(0, |clock| clock())
 }
 
-/// Returns the bit that each armed thread's word has, or 0 where threads are watched in samples.
+/// Returns the bit that each armed thread has in its word now, or 0 where they are watched in
+/// samples, and between windows.
 #[inline]
-pub(super) fn always() -> u64 {
-    ALWAYS.load(Ordering::Relaxed)
+pub(super) fn wanted() -> u64 {
+    NOW.load(Ordering::Relaxed)
 }
 
 fn set(setting: i32) {
@@ -65,8 +116,27 @@ pub(super) fn forbid() {
         return;
     }
     set(libc::PR_TSC_SIGSEGV);
-    let left = if always() == 0 { SAMPLE } else { 0 };
+    let left = if wanted() == 0 { SAMPLE } else { 0 };
     set_word(selector::with_left(word(), left) | FORBIDS);
+}
+
+/// Gives the calling thread, which was just armed, the setting that it must have now.
+pub(super) fn settle() {
+    if HAS_WINDOWS.load(Ordering::Relaxed) && wanted() == 0 {
+        permit_always();
+    } else {
+        forbid();
+    }
+}
+
+/// Does the same for a thread that was armed before, and whose word was this.
+pub(super) fn settle_again(before: u64) {
+    let is_forbidden = before & FORBIDS != 0;
+    if wanted() != 0 && !is_forbidden {
+        forbid();
+    } else if wanted() == 0 && is_forbidden && HAS_WINDOWS.load(Ordering::Relaxed) {
+        permit();
+    }
 }
 
 /// Lets the calling thread read.
