@@ -188,6 +188,8 @@ impl SeenHost {
         write!(out, "{name})")?;
         for (field, number) in fields.trim_end().split(' ').zip(3..) {
             match number {
+                // The first thread's state: one that waits in the turn runs still for a moment.
+                3 => write!(out, " R")?,
                 // Page faults; time in the kernel, and of children; the kernel's wait; swap;
                 // waits for disks; time for guests.
                 10..=13 | 15..=17 | 35..=37 | 42..=44 => write!(out, " 0")?,
@@ -221,6 +223,7 @@ impl SeenHost {
                 _ => None,
             };
             match (name, size) {
+                ("State", _) => writeln!(out, "State:\tR (running)")?,
                 (_, Some(size)) => writeln!(out, "{name}:\t{size:>8} kB")?,
                 ("SigQ", _) => match value.split_once('/') {
                     Some((_, limit)) => writeln!(out, "SigQ:\t0/{limit}")?,
@@ -315,18 +318,18 @@ mod tests {
         let rest: Vec<&str> = rest.split(' ').collect();
         assert_eq!((name, rest.len()), ("12 (a) b", 50));
         let field = |number: usize| rest[number - 3];
-        assert_eq!([field(3), field(4), field(20), field(52)], ["S", "4000", "20000", "52000"]);
+        assert_eq!([field(3), field(4), field(20), field(52)], ["R", "4000", "20000", "52000"]);
         assert_eq!([field(10), field(14), field(15)], ["0", "250", "0"]);
         assert_eq!([field(22), field(24), field(39)], ["100000", "4096", "0"]);
     }
 
     #[test]
     fn status_has_the_processors_and_the_memory_that_the_server_sees() {
-        let real = "Name:\tx\nVmRSS:\t    7 kB\nSigQ:\t3/9000\nCpus_allowed:\t3\n\
-                    Cpus_allowed_list:\t0-1\nThreads:\t5\n";
+        let real = "Name:\tx\nState:\tS (sleeping)\nVmRSS:\t    7 kB\nSigQ:\t3/9000\n\
+                    Cpus_allowed:\t3\nCpus_allowed_list:\t0-1\nThreads:\t5\n";
         let seen = text(HostFile::OwnStatus, real);
-        let expected = "Name:\tx\nVmRSS:\t   16384 kB\nSigQ:\t0/9000\nCpus_allowed:\t3,ffffffff\n\
-                        Cpus_allowed_list:\t0-33\nThreads:\t5\n";
+        let expected = "Name:\tx\nState:\tR (running)\nVmRSS:\t   16384 kB\nSigQ:\t0/9000\n\
+                        Cpus_allowed:\t3,ffffffff\nCpus_allowed_list:\t0-33\nThreads:\t5\n";
         assert_eq!(seen, expected);
     }
 

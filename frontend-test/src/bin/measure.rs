@@ -18,8 +18,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, idle, kills, languages, linear, old_copy, replay, runtimes, sick, siege, sizes,
-    starts, steady, traps, wiped,
+    flood, healthy, idle, kills, languages, linear, old_copy, probes, replay, runtimes, sick,
+    siege, sizes, starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -43,6 +43,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        in a row
        crane-measure languages [RUNS]  racy servers in eight languages are equal on three
                                        disturbed replicas, 300 runs each
+       crane-measure probes [ROUNDS]   sources of nondeterminism on three hosts, each in
+                                       several ways, 20 rounds (ci/probes)
        crane-measure traps [REQUESTS]  calls that the net below the hooks catches, by request and
                                        place, 4000
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         "alarm" => measure_alarm(),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
         "languages" => languages::measure(amount.unwrap_or(300) as usize),
+        "probes" => probes::measure(amount.unwrap_or(20) as usize),
         "traps" => traps::measure(amount.unwrap_or(4000)),
         "healthy" => {
             let period = Duration::from_secs(60 * u64::from(amount.unwrap_or(60)));

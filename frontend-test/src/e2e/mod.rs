@@ -24,8 +24,8 @@
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
 //!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`], [`old_copy`],
-//!   [`clocks`], [`flood`], [`traps`], [`languages`]: long runs, shared by the tests and by
-//!   `ci/measure`;
+//!   [`clocks`], [`flood`], [`traps`], [`languages`], [`probes`]: long runs, shared by the tests
+//!   and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -66,6 +66,7 @@ pub mod old_copy;
 pub mod pause;
 pub mod prefixed;
 pub mod probe;
+pub mod probes;
 pub mod program;
 pub mod programs;
 pub mod racy;

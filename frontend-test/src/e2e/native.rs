@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::machine::Machine;
@@ -12,6 +13,7 @@ use super::wait::{START, eventually};
 pub struct Native {
     child: Child,
     address: SocketAddr,
+    folder: PathBuf,
 }
 
 impl Native {
@@ -41,7 +43,13 @@ impl Native {
             .unwrap_or_else(|error| panic!("{}: {error}", program.command[0]));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, program.port));
         eventually(program.name, START, || TcpStream::connect(address));
-        Self { child, address }
+        Self { child, address, folder }
+    }
+
+    /// Returns the program's working directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the program's pid.

@@ -12,6 +12,7 @@ use crane_test::e2e::languages::{Language, compare};
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::native::Native;
+use crane_test::e2e::probes::{self, Probed};
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
@@ -129,6 +130,20 @@ fn a_server_of_go_is_equal_on_all_replicas() {
     let machine = Machine::take("floor-go");
     let program = of_go(machine.folder(), "racy").unwrap_or_else(|why| panic!("{why}"));
     assert_equal_between_stops(&machine, program);
+}
+
+#[test]
+fn sources_of_nondeterminism_are_agreed_or_told() {
+    if !Hosts::are_possible() {
+        return;
+    }
+    const ROUNDS: usize = 2;
+    let probed = probes::run(ROUNDS).unwrap_or_else(|why| panic!("{why}"));
+    let silent = probed.iter().filter(|one| one.is_silent(ROUNDS) && one.known().is_none());
+    assert_eq!(silent.collect::<Vec<_>>(), Vec::<&Probed>::new());
+    // Controls: most differ between two native runs.
+    let natively = probed.iter().filter(|one| one.differs_natively).count();
+    assert!(natively * 2 > probed.len(), "{natively} of {}", probed.len());
 }
 
 #[test]

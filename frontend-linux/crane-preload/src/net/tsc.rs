@@ -5,9 +5,9 @@
 //! thread then gets agreed time in their place, in nanoseconds; else the first read is noted, like
 //! a call that bypasses the hooks. Where threads sleep and wake, the setting may cost microseconds
 //! each time. So without `--strict` it does not always hold. With a floor it holds until the
-//! program listens, and in *windows* of the logical clock, which are the same on all replicas; if a
-//! read is seen, it holds for good. Without a floor it holds until the program listens, and for a
-//! number of hooked calls in each round.
+//! program has listened for a while, and in *windows* of the logical clock, which are the same on
+//! all replicas; if a read is seen, it holds for good. Without a floor it holds until the program
+//! listens, and for a number of hooked calls in each round.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +33,7 @@ static STARTS: AtomicBool = AtomicBool::new(true);
 pub(super) enum Watched {
     /// Always.
     Always,
-    /// Until the program listens, and in windows, as long as no read is seen.
+    /// Until the program has listened for a while, and in windows, as long as no read is seen.
     InWindows,
     /// Until the program listens, and in samples of each thread's calls.
     InSamples,
@@ -42,6 +42,10 @@ pub(super) enum Watched {
 /// The calls from one window to the next, and those of each.
 const WINDOWS_EVERY: u64 = 1 << 14;
 const WINDOW: u64 = 64;
+
+/// Whether the first window, which begins with the program and lasts for the time of one to two
+/// others behind its first listen, is still to pass a closing.
+static IS_FIRST: AtomicBool = AtomicBool::new(true);
 
 /// Whether there are windows, because no read was seen.
 static HAS_WINDOWS: AtomicBool = AtomicBool::new(false);
@@ -62,9 +66,6 @@ pub(super) fn begin(watched: Watched, clock: ReadClock) {
 /// Ends the start of the program.
 pub(super) fn end_start() {
     STARTS.store(false, Ordering::Relaxed);
-    if HAS_WINDOWS.load(Ordering::Relaxed) {
-        NOW.store(0, Ordering::Relaxed);
-    }
 }
 
 /// Opens a window or closes one, if it is due at this value of the logical clock. The calling
@@ -79,8 +80,13 @@ pub(crate) fn pass(clock: u64) {
 
 #[cold]
 fn pass_edge(opens: bool) {
-    if HAS_WINDOWS.load(Ordering::Relaxed) && !STARTS.load(Ordering::Relaxed) {
-        NOW.store(if opens { FORBIDS } else { 0 }, Ordering::Relaxed);
+    if !HAS_WINDOWS.load(Ordering::Relaxed) || STARTS.load(Ordering::Relaxed) {
+        return;
+    }
+    if opens {
+        NOW.store(FORBIDS, Ordering::Relaxed);
+    } else if !IS_FIRST.swap(false, Ordering::Relaxed) {
+        NOW.store(0, Ordering::Relaxed);
     }
 }
 
