@@ -109,7 +109,7 @@ mod tests {
     fn an_instruction_that_is_no_call_has_no_number() {
         let text = describe(&Bypassed { number: BypassKind::RDTSC, ..bypassed("rdtsc") });
         assert!(text.contains(": rdtsc at statfs in libc.so.6, called by"), "{text}");
-        assert!(text.ends_with("by which it reads agreed time"), "{text}");
+        assert!(text.ends_with("then it reads agreed time"), "{text}");
     }
 
     #[test]
