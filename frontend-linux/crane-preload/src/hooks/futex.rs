@@ -4,7 +4,7 @@
 //! kernel (threads that take no part, a child), after the threads of the turn.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
@@ -83,8 +83,7 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
 
 /// Returns the value of the caller's word.
 fn value_at(word: usize) -> u32 {
-    // SAFETY: the hook's caller gave an aligned word (checked) that other threads may write to.
-    unsafe { AtomicU32::from_ptr(word as *mut u32) }.load(Ordering::SeqCst)
+    inheriting::word_at(word).load(Ordering::SeqCst)
 }
 
 fn relative(held: &mut Held, limit: *const timespec) -> Result<u64, c_int> {

@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crane_core::execution::turn::{ThreadId, Woken};
+use crane_core::execution::turn::Woken;
 use libc::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS};
 
 use crate::execution::On;
@@ -15,7 +15,8 @@ use crate::world::World;
 /// `FUTEX_LOCK_PI2` (linux/futex.h): its limit is of the monotonic clock, unless a flag says else.
 pub(super) const LOCK_PI2: c_int = 13;
 
-fn word_at(word: usize) -> &'static AtomicU32 {
+/// Returns the caller's word.
+pub(super) fn word_at(word: usize) -> &'static AtomicU32 {
     // SAFETY: the hook's caller gave a place, which it has looked at, that is aligned for the word.
     unsafe { AtomicU32::from_ptr(word as *mut u32) }
 }
@@ -50,7 +51,7 @@ pub(super) fn lock(held: &mut Held, word: usize, until: u64) -> Result<usize, c_
     let me = held.me.0 as usize;
     while !take(held, word)? {
         let value = word_at(word).fetch_or(FUTEX_WAITERS, Ordering::SeqCst);
-        if find(held.world(), value & FUTEX_TID_MASK).is_none() {
+        if !is_known(held.world(), value & FUTEX_TID_MASK) {
             return Err(libc::ESRCH);
         }
         // A plain wake does not wake it.
@@ -84,8 +85,7 @@ pub(super) fn unlock(held: &mut Held, word: usize) -> Result<usize, c_int> {
     Ok(0)
 }
 
-/// Returns the thread with this number of the kernel's.
-fn find(world: &World, number: u32) -> Option<ThreadId> {
-    let is_it = |thread: &crate::world::PreloadThread| thread.tid == number && !thread.ended;
-    world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
+/// Returns whether a thread that has not ended has this number of the kernel's.
+fn is_known(world: &World, number: u32) -> bool {
+    world.threads.iter().any(|thread| thread.tid == number && !thread.ended)
 }
