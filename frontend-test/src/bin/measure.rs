@@ -18,8 +18,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, idle, kills, languages, linear, old_copy, probes, replay, runtimes, sick,
-    siege, sizes, starts, steady, traps, wiped,
+    flood, healthy, idle, kills, languages, linear, old_copy, probes, replay, runtimes, services,
+    sick, siege, sizes, starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -41,6 +41,10 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure runtimes [CONNECTIONS]  node, the JVM, Rust's standard library and Go's
                                        static programs on three hosts, 10000 connections
                                        in a row
+       crane-measure services [REQUESTS]  databases, caches and runtimes on three hosts: requests
+                                       of eight clients, a proved checkpoint, a killed
+                                       primary, a server from the checkpoint, 5000;
+                                       ONLY=TEXT for those whose name contains it
        crane-measure languages [RUNS]  racy servers in eight languages are equal on three
                                        disturbed replicas, 300 runs each
        crane-measure probes [ROUNDS]   sources of nondeterminism on three hosts, each in
@@ -99,6 +103,7 @@ fn main() -> ExitCode {
             Vec::new()
         }
         "alarm" => measure_alarm(),
+        "services" => measure_services(amount.unwrap_or(5000).into()),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
         "languages" => languages::measure(amount.unwrap_or(300) as usize),
         "probes" => probes::measure(amount.unwrap_or(20) as usize),
@@ -359,6 +364,18 @@ fn measure_runtimes(connections: u64) -> Vec<String> {
         match runtimes::run(runtime, connections) {
             Ok(outcome) => println!("{runtime:?}: {outcome:?}, hashes equal"),
             Err(why) => missed.push(format!("{runtime:?}: skipped: {why}")),
+        }
+    }
+    missed
+}
+
+fn measure_services(requests: u64) -> Vec<String> {
+    let mut missed = Vec::new();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for service in services::SERVICES.iter().filter(|it| it.name.contains(&only)) {
+        match services::run(service, requests) {
+            Ok(outcome) => println!("{}: {outcome:?}, hashes equal", service.name),
+            Err(why) => missed.push(format!("{}: skipped: {why}", service.name)),
         }
     }
     missed

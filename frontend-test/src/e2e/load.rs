@@ -109,11 +109,7 @@ fn read_csv(line: &str) -> Option<Figures> {
 ///
 /// [`program::mariadb`]: super::program::mariadb
 pub fn mariadb(address: SocketAddr, statements: &str) -> Result<String, String> {
-    let output = Command::new("mariadb")
-        .args(["--no-defaults", "--user=app", "--skip-column-names", "--batch"])
-        .args(["--protocol=tcp", "--connect-timeout=10"])
-        .arg(format!("--host={}", address.ip()))
-        .arg(format!("--port={}", address.port()))
+    let output = mariadb_client(address)
         .args(["--execute", statements])
         .output()
         .map_err(|error| format!("mariadb: {error}"))?;
@@ -121,6 +117,20 @@ pub fn mariadb(address: SocketAddr, statements: &str) -> Result<String, String> 
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Returns the command of the client `mariadb`, as the user of [`program::mariadb`], which prints
+/// each row as soon as it has it.
+///
+/// [`program::mariadb`]: super::program::mariadb
+pub(super) fn mariadb_client(address: SocketAddr) -> Command {
+    let mut command = Command::new("mariadb");
+    command
+        .args(["--no-defaults", "--user=app", "--skip-column-names", "--batch", "--unbuffered"])
+        .args(["--protocol=tcp", "--connect-timeout=10"])
+        .arg(format!("--host={}", address.ip()))
+        .arg(format!("--port={}", address.port()));
+    command
 }
 
 #[cfg(test)]

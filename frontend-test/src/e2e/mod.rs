@@ -40,6 +40,7 @@ pub mod checkpoints;
 pub mod clocks;
 pub mod cost;
 pub mod counting;
+pub mod dialogues;
 pub mod divergence;
 pub mod endless;
 pub mod failover;
@@ -74,6 +75,7 @@ pub mod replay;
 pub mod resources;
 pub mod resp;
 pub mod runtimes;
+pub mod services;
 pub mod sick;
 pub mod sick_disk;
 #[cfg(feature = "e2e")]

@@ -134,10 +134,7 @@ pub(super) fn program(runtime: Runtime, folder: &Path) -> Result<Program, String
             fs::copy(source("count.js"), base.join("count.js")).expect("count.js");
             ("node", vec![tool("node")?, "count.js".into()])
         }
-        Runtime::Java => {
-            done(Command::new(tool("javac")?).arg("-d").arg(&base).arg(source("Count.java")));
-            ("java", vec![tool("java")?, "-cp".into(), ".".into(), "Count".into()])
-        }
+        Runtime::Java => return of_java(folder, &[]),
         Runtime::Rust => {
             let mut compiler = Command::new(tool("rustc")?);
             compiler.args(["--edition", "2024", "-O", "-o"]).arg(base.join("count"));
@@ -148,6 +145,27 @@ pub(super) fn program(runtime: Runtime, folder: &Path) -> Result<Program, String
     };
     command.push(port.to_string());
     Ok(Program { name, command, port, base })
+}
+
+/// Returns the server of Java, with options of the virtual machine.
+///
+/// # Errors
+///
+/// Returns an error if Java is not on this machine.
+///
+/// # Panics
+///
+/// Panics if it cannot be compiled.
+pub fn of_java(folder: &Path, options: &[&str]) -> Result<Program, String> {
+    let base = folder.join("base");
+    fs::create_dir_all(&base).expect("the program's folder");
+    let source = programs().join("runtimes/Count.java");
+    done(Command::new(tool("javac")?).arg("-d").arg(&base).arg(source));
+    let port = free_port();
+    let mut command = vec![tool("java")?];
+    command.extend(options.iter().map(ToString::to_string));
+    command.extend(["-cp", ".", "Count", &port.to_string()].map(String::from));
+    Ok(Program { name: "java", command, port, base })
 }
 
 /// Returns a program of Go's, of this name, which is linked statically.

@@ -423,7 +423,7 @@ pub fn measure(rounds: usize) -> Vec<String> {
             missed.push(format!("{strain:?}: {changes} changes, {answers} answers"));
         }
     }
-    for slow_primary in [true, false].into_iter().filter(|_| "SlowDisk".contains(&only)) {
+    for slow_primary in [true, false].into_iter().filter(|_| "OneSlowDisk".contains(&only)) {
         let mut rates = Vec::new();
         for _ in 0..3 {
             rates.extend(beside_a_slow_disk(slow_primary, 100_000));

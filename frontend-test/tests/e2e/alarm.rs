@@ -9,6 +9,7 @@ use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::programs::{self, Expect};
+use crane_test::e2e::resp::Connection;
 use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 
 /// One in this number of stuck programs runs here; `ci/measure alarm` runs all.
@@ -51,6 +52,27 @@ fn threads_that_wait_for_each_other_are_a_fault() {
         assert!(fault.contains("its threads wait for each other"), "{fault}");
         assert!(fault.contains(named), "{fault}");
     }
+}
+
+/// Its threads look at counts in a loop until others have changed them, and the others wait for the
+/// turn meanwhile.
+#[test]
+fn redis_with_threads_for_clients_is_named() {
+    let machine = Machine::take("spins");
+    let mut program = program::redis(machine.folder());
+    program.command.extend(["--io-threads", "4"].map(String::from));
+    let group = Group::start(&machine, program, 1, &["--patience-compute", "2s"]);
+    let open = || Connection::open(group.address(1), ANSWER).expect("a connection");
+    let mut clients: Vec<_> = (0..16).map(|_| open()).collect();
+    let fault = eventually("a fault", SOON, || {
+        for client in &mut clients {
+            // It may be full.
+            let _ = client.send(b"PING\r\n");
+        }
+        let faults = group.status()?.replica(1).faults.clone();
+        faults.into_iter().next().ok_or_else(|| "none".to_owned())
+    });
+    assert!(fault.contains("computes at handleClientsWithPending"), "{fault}");
 }
 
 #[test]

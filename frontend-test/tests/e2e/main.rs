@@ -39,6 +39,7 @@ mod redis;
 mod refusals;
 mod restores;
 mod rules;
+mod services;
 mod shared_memory;
 mod sick;
 mod signals;

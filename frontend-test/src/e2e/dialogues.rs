@@ -1,0 +1,192 @@
+//! Conversations of clients with servers that count: each request gets a number.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use super::healthy::connect;
+use super::http;
+use super::load;
+use super::resp::{self, Reply};
+use super::wait::ANSWER;
+
+/// The requests behind which a server is asked about itself.
+const ABOUT_EVERY: u64 = 100;
+
+/// A connection of a client.
+pub trait Dialogue {
+    /// Makes one request, and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if there is no answer, or a wrong one.
+    fn next(&mut self) -> Result<u64, String>;
+}
+
+/// Opens a connection.
+pub type Open = fn(SocketAddr) -> Result<Box<dyn Dialogue>, String>;
+
+/// Talks to a web server that answers with the number.
+///
+/// # Errors
+///
+/// Returns the error of connecting.
+pub fn http(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let connection = http::Connection::open(address, ANSWER).map_err(|error| error.to_string())?;
+    Ok(Box::new(Web(connection)))
+}
+
+struct Web(http::Connection);
+
+impl Dialogue for Web {
+    fn next(&mut self) -> Result<u64, String> {
+        let reply = self.0.get("/").map_err(|error| error.to_string())?;
+        number(&String::from_utf8_lossy(&reply.body))
+    }
+}
+
+/// Talks to redis, and asks about itself now and then.
+///
+/// # Errors
+///
+/// Returns the error of connecting.
+pub fn redis(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let connection = resp::Connection::open(address, ANSWER).map_err(|error| error.to_string())?;
+    Ok(Box::new(Redis { connection, requests: 0 }))
+}
+
+struct Redis {
+    connection: resp::Connection,
+    requests: u64,
+}
+
+impl Dialogue for Redis {
+    fn next(&mut self) -> Result<u64, String> {
+        self.requests += 1;
+        let mut call = |words: &[&[u8]]| self.connection.call(words).map_err(|e| e.to_string());
+        if self.requests.is_multiple_of(ABOUT_EVERY) {
+            let about = call(&[b"INFO"])?;
+            let Reply::Bulk(Some(text)) = &about else { return Err(format!("{about:?}")) };
+            let text = String::from_utf8_lossy(text);
+            if !text.contains("used_cpu_user:") {
+                return Err(format!("INFO: {text}"));
+            }
+        }
+        match call(&[b"INCR", b"count"])? {
+            Reply::Number(count) => u64::try_from(count).map_err(|error| error.to_string()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+}
+
+/// Talks to memcached, and asks about itself now and then.
+///
+/// # Errors
+///
+/// Returns the error of connecting.
+pub fn memcached(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let stream = connect(address).map_err(|error| error.to_string())?;
+    Ok(Box::new(Memcached { stream: BufReader::new(stream), requests: 0 }))
+}
+
+struct Memcached {
+    stream: BufReader<TcpStream>,
+    requests: u64,
+}
+
+impl Memcached {
+    fn ask(&mut self, line: &str) -> Result<String, String> {
+        self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| error.to_string())?;
+        self.line()
+    }
+
+    fn line(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).map_err(|error| error.to_string())?;
+        line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| format!("closed: {line:?}"))
+    }
+}
+
+impl Dialogue for Memcached {
+    fn next(&mut self) -> Result<u64, String> {
+        self.requests += 1;
+        if self.requests.is_multiple_of(ABOUT_EVERY) {
+            let mut line = self.ask("stats\r\n")?;
+            let mut lines = 0;
+            while line != "END" {
+                if !line.starts_with("STAT ") {
+                    return Err(line);
+                }
+                lines += 1;
+                line = self.line()?;
+            }
+            if lines < 30 {
+                return Err(format!("stats of {lines} lines"));
+            }
+        }
+        match self.ask("incr count 1\r\n")?.as_str() {
+            "NOT_FOUND" => {}
+            count => return number(count),
+        }
+        // The first one, or not the first.
+        match self.ask("add count 0 0 1\r\n1\r\n")?.as_str() {
+            "STORED" => Ok(1),
+            _ => number(&self.ask("incr count 1\r\n")?),
+        }
+    }
+}
+
+/// Talks to MariaDB by its client, with what differs from one server to another in each row.
+///
+/// # Errors
+///
+/// Returns what the client says.
+pub fn mariadb(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    load::mariadb(
+        address,
+        "create database if not exists d; \
+         create table if not exists d.count (id int primary key, count bigint); \
+         insert ignore into d.count values (1, 0); \
+         create table if not exists d.t (id int auto_increment primary key, \
+         made timestamp(6) default now(6), number double default rand(), \
+         word varchar(40) default uuid())",
+    )?;
+    let mut client = load::mariadb_client(address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("mariadb: {error}"))?;
+    let questions = client.stdin.take().expect("a pipe");
+    let answers = BufReader::new(client.stdout.take().expect("a pipe")).lines();
+    Ok(Box::new(Database { client, questions, answers }))
+}
+
+struct Database {
+    client: Child,
+    questions: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Dialogue for Database {
+    fn next(&mut self) -> Result<u64, String> {
+        const ONE: &str = "update d.count set count = last_insert_id(count + 1); \
+                           select last_insert_id(); insert into d.t (id) values (null);\n";
+        self.questions.write_all(ONE.as_bytes()).map_err(|error| error.to_string())?;
+        match self.answers.next() {
+            Some(Ok(line)) => number(&line),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the client has ended".into()),
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| format!("not a number: {text:?}"))
+}
