@@ -40,6 +40,11 @@ impl Gate {
         self.agreed
     }
 
+    /// Returns whether a step is granted.
+    pub const fn is_granted(&self) -> bool {
+        self.granted != 0
+    }
+
     /// Advances the clock by one step if a step is granted, and returns whether it was. If not, the
     /// replica is stalled until the head of the script is consumed.
     #[must_use]

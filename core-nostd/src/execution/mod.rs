@@ -26,7 +26,7 @@ use core::borrow::BorrowMut;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, Slot};
-use crate::limits::NODES_MAX;
+use crate::limits::{CALL_NANOSECONDS, NODES_MAX};
 use crate::wire::Op;
 
 use admission::{Admitted, EntryReplica, Sockets};
@@ -177,6 +177,14 @@ where
         true
     }
 
+    /// Returns whether the next call is granted, and its thread keeps the turn: nothing but that
+    /// call happens then. The answer `false` is always permitted.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        let agreed = self.gate.agreed().saturating_add(CALL_NANOSECONDS);
+        self.gate.is_granted() && self.turn.keeps_turn(agreed)
+    }
+
     /// Returns the slot that was admitted last.
     pub fn admitted(&self) -> Slot {
         self.admitted
@@ -234,6 +242,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::execution::turn::WaitKey;
     use crate::id::{ConnId, Generation, NodeId};
     use crate::wire::Endpoint;
 
@@ -244,6 +253,56 @@ mod tests {
         let entry = NodeId::new(1).expect("a number");
         let conn = ConnId { entry, generation: Generation(3), number };
         Op::Connect { conn, local: end, peer: end }
+    }
+
+    #[test]
+    fn behind_a_quiet_call_the_holder_keeps_the_turn() {
+        const QUANTUM: u32 = 3;
+        let mut run = Short::new(QUANTUM, 0);
+        let threads = [(); 3].map(|()| run.turn.reserve().expect("a thread"));
+        for thread in threads {
+            run.turn.start(thread);
+        }
+        let mut random: u64 = 1;
+        let mut holder = run.turn.pass();
+        let (mut quiet, mut granted, mut kept, mut over, mut slot) = (0, 0, 0, 0, 1);
+        for _ in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let choice = random >> 33;
+            let Some(me) = holder else {
+                let first = run.turn.first_deadline();
+                run.gate.drop_grant();
+                run.admit(Slot(slot), first, core::iter::empty(), 7, |_, _| {});
+                (slot, holder) = (slot + 1, run.turn.pass());
+                continue;
+            };
+            let is_quiet = run.is_quiet();
+            if !run.call(me, 1, 2) {
+                assert!(!is_quiet, "no step is granted");
+                run.admit(Slot(slot), 0, core::iter::empty(), 7, |_, _| {});
+                slot += 1;
+                continue;
+            }
+            granted += 1;
+            if choice.is_multiple_of(4) {
+                // Each wait has a deadline, so that all come back.
+                let deadline = run.gate.agreed() + choice % 9 * CALL_NANOSECONDS;
+                run.turn.wait(WaitKey(1), deadline);
+                holder = run.turn.pass();
+                continue;
+            }
+            let is_over = run.turn.spend();
+            assert!(!(is_quiet && is_over));
+            quiet += u32::from(is_quiet);
+            kept += u32::from(!is_over);
+            over += u32::from(is_over);
+            if is_over {
+                run.turn.yield_turn();
+                holder = run.turn.pass();
+            }
+        }
+        assert!(granted > 5000 && kept > 2000 && over > 200, "{granted} {kept} {over}");
+        assert!(quiet * 2 > kept, "a call that keeps the turn is quiet mostly: {quiet} of {kept}");
     }
 
     #[test]

@@ -207,10 +207,20 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Counts a call of the holder, and returns whether its quantum is spent and another thread
     /// could run.
+    #[inline]
     pub fn spend(&mut self) -> bool {
         assert!(self.holder != NONE);
-        self.used += 1;
+        // A thread that could pass the turn to none makes calls without end.
+        self.used = self.used.saturating_add(1);
         self.used >= self.quantum && !self.run.is_empty()
+    }
+
+    /// Returns whether the holder keeps the turn behind its next call, at which agreed time is at
+    /// most `agreed`, because some of its quantum is left, or no other thread could run. The answer
+    /// `false` is always permitted.
+    #[inline]
+    pub fn keeps_turn(&self, agreed: u64) -> bool {
+        self.used.saturating_add(1) < self.quantum || self.run.is_empty() && self.deadline > agreed
     }
 
     /// Puts the holder at the end of the queue.
@@ -350,7 +360,16 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// Wakes all threads whose deadline has come, ordered by deadline, then by the beginning of
     /// their waits. O(1) when no deadline has come.
     // specs: S6
+    #[inline]
     pub fn expire(&mut self, agreed: u64) {
+        if self.deadline <= agreed {
+            self.expire_due(agreed);
+        }
+    }
+
+    /// Does so when a deadline has come, or when the lower bound of them has.
+    #[cold]
+    fn expire_due(&mut self, agreed: u64) {
         while self.deadline <= agreed {
             match self.first_expiring() {
                 Some((deadline, index)) if deadline <= agreed => {

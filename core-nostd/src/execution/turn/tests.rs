@@ -44,6 +44,18 @@ fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
 }
 
 #[test]
+fn a_thread_that_could_pass_the_turn_to_none_makes_calls_without_end() {
+    let mut turn = Turn::<4>::new(2);
+    let [one, other] = [(); 2].map(|()| turn.reserve().unwrap());
+    turn.start(one);
+    assert_eq!(turn.pass(), Some(one));
+    turn.used = u32::MAX;
+    assert!(!turn.spend() && turn.keeps_turn(5));
+    turn.start(other);
+    assert!(turn.spend() && !turn.keeps_turn(5));
+}
+
+#[test]
 fn waiters_wake_in_the_order_of_their_waiting_for_any_key() {
     for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
         let (mut turn, [a, b, c]) = three();
