@@ -20,6 +20,7 @@ use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
 use crate::figures;
 use crate::hooks::numbered;
+use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::monotonic;
 use crate::inbox::Inbox;
 use crate::inherited;
@@ -229,7 +230,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         awaited: 0,
-        next_port: legacy.as_ref().map_or(40_000, |legacy| legacy.next_port),
+        next_port: legacy.as_ref().map_or(FIRST_PORT, |legacy| legacy.next_port),
         unix: UnixSockets::new(legacy.as_ref().map_or(0, |legacy| legacy.unix_sockets)),
         service: genesis.service,
         predecessors,

@@ -52,7 +52,7 @@ mod shared;
 mod signals;
 mod sigwait;
 mod sleep;
-mod sockets;
+pub(crate) mod sockets;
 mod spawn;
 mod splice;
 mod stdio;

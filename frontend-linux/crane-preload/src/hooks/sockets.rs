@@ -85,12 +85,17 @@ fn bound_at(description: &Description, at: Endpoint) -> Bound {
     Bound { at, v6only, shared: options::shares_port(description) }
 }
 
-/// Returns the port for a socket that asks for any.
+/// The first and the last port for sockets that ask for any. The kernel's own range, as it is set
+/// usually, ends there too.
+pub(crate) const FIRST_PORT: u16 = 40_000;
+const LAST_PORT: u16 = 60_999;
+
+/// Returns the port for a socket that asks for any. There are more of them than listeners.
 fn any_port(world: &mut World, place: TableEntry, at: Endpoint) -> u16 {
     let mut bound = bound_at(world.descriptors.at(place), at);
     loop {
         bound.at.port = world.next_port;
-        world.next_port += 1;
+        world.next_port = if bound.at.port < LAST_PORT { bound.at.port + 1 } else { FIRST_PORT };
         if !world.run.sockets.is_taken(&bound) {
             return bound.at.port;
         }
