@@ -39,6 +39,7 @@ mod options;
 mod parts;
 mod pipes;
 mod placed_reads;
+mod places;
 mod poll;
 mod posix_timers;
 mod process;

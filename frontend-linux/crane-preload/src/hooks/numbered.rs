@@ -15,6 +15,7 @@ use super::affinity::{getaffinity_by_number, getcpu};
 use super::futex::futex;
 use super::handlers::action_by_number;
 use super::kernel_objects::signalfd4;
+use super::places;
 use super::posix_timers::{create_by_number, is_ours};
 use super::queues::semtimedop;
 use super::signals::{queue_by_number, tgkill};
@@ -138,6 +139,9 @@ pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
 /// # Safety
 /// As unsafe as the call.
 unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
+    if places::are_missing(number, &arguments) {
+        return Some(errno::answer(Err(libc::EFAULT)) as c_long);
+    }
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
         libc::SYS_exit if takes_part() => end_self(),

@@ -64,7 +64,7 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
 }
 
 /// Returns whether agreed time is the answer, because the clock exists and belongs to no device.
-fn exists(clock: clockid_t) -> bool {
+pub(super) fn exists(clock: clockid_t) -> bool {
     match clock {
         // Processor times of processes and threads, by their numbers; the kernel knows which live.
         // The number of a device's clock holds a descriptor instead.

@@ -11,7 +11,7 @@ use libc::{siginfo_t, ucontext_t};
 
 use super::trap::{Context, pass_on, report};
 use super::tsc;
-use super::{answer, answers, arming, masks, tsc_sites};
+use super::{answer, answers, arming, masks, touch, tsc_sites};
 use crate::bases::for_signals;
 use crate::membership::{self, Membership};
 use crate::world;
@@ -62,6 +62,13 @@ unsafe extern "C" fn on_signal(
         && let Some(reading) = reading_at(frame.register(libc::REG_RIP))
     {
         on_reading(region, reading, &mut frame);
+        return false;
+    }
+    if code > 0
+        && code != BY_KERNEL
+        && let Some(next) = touch::behind_fault(frame.register(libc::REG_RIP))
+    {
+        frame.go_on_at(next);
         return false;
     }
     // SAFETY: the program's own signal.

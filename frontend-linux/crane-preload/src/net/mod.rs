@@ -34,6 +34,7 @@ mod moved;
 mod selector;
 mod sites;
 mod text;
+mod touch;
 mod trap;
 mod tsc;
 mod tsc_sites;
@@ -46,6 +47,7 @@ pub(crate) use arming::{arm_again, end_start, look};
 pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
+pub(crate) use touch::{can_read, can_write};
 pub(crate) use trap::exchange_stack;
 pub(crate) use tsc::{Permit, ReadClock, pass as pass_clock};
 
