@@ -108,6 +108,27 @@ pub(crate) fn library() -> usize {
     base
 }
 
+/// Returns the base that the calling thread has.
+#[inline(always)]
+pub(crate) fn current() -> usize {
+    let base;
+    // SAFETY: the base leads to its own value (System V ABI, thread-local storage).
+    unsafe {
+        asm!(
+            "mov {}, qword ptr fs:[0]",
+            out(reg) base,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    base
+}
+
+/// Returns this library's base of the calling thread, which has it or the program's.
+#[inline(always)]
+pub(crate) fn library_or_current() -> usize {
+    if are_two() { library() } else { current() }
+}
+
 /// Sets the program's base of the calling thread, which has this library's now.
 pub(crate) fn set_program(base: usize) {
     // SAFETY: as above.

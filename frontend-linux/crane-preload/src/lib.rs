@@ -17,7 +17,7 @@
 //! | room | thought |
 //! |---|---|
 //! | [`start`] | from the dynamic linker to the program's first instruction |
-//! | [`turn`] | the part of a hook before, during and after its call |
+//! | [`turn`], [`quiet`] | the part of a hook before, during and after its call |
 //! | [`script`] | admission of the next entry, and the wait for it |
 //! | [`membership`] | which threads take part, and whether they are in a hook |
 //! | [`signals`], [`posting`] | the program's handlers, and signals that wait for a turn |
@@ -75,6 +75,7 @@ mod output;
 mod outside;
 mod posting;
 mod processors;
+mod quiet;
 mod readiness;
 mod script;
 mod signals;

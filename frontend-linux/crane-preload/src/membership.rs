@@ -1,13 +1,63 @@
 //! Whether the calling thread takes part in the run, and whether it is in a hook.
 
-use std::cell::Cell;
+use std::arch::{asm, global_asm};
 
 use crane_core::execution::turn::ThreadId;
 
-thread_local! {
-    /// The thread's number plus 1, with [`INSIDE`] while it is in a hook; 0 for a thread that takes
-    /// no part, and [`INSIDE`] alone after the thread's end.
-    static SELF: Cell<u32> = const { Cell::new(0) };
+use crate::bases;
+
+// The thread's number plus 1, with `INSIDE` while it is in a hook; 0 for a thread that takes no
+// part, and `INSIDE` alone after the thread's end. It is found without a function (initial-exec
+// TLS), because each hook looks at it.
+global_asm!(
+    ".pushsection .tbss.crane_member,\"awT\",@nobits",
+    ".hidden crane_member",
+    ".globl crane_member",
+    ".type crane_member, @object",
+    ".size crane_member, 4",
+    ".balign 4",
+    "crane_member:",
+    ".zero 4",
+    ".popsection",
+);
+
+/// The word of a thread, by this library's base of it.
+#[derive(Clone, Copy)]
+struct MemberWord(*mut u32);
+
+impl MemberWord {
+    /// Returns that of the thread whose base this is.
+    #[inline(always)]
+    fn at(base: usize) -> Self {
+        let place: usize;
+        // SAFETY: reads the word's offset, which the dynamic linker has set.
+        unsafe {
+            asm!(
+                "mov {0}, qword ptr [rip + crane_member@GOTTPOFF]",
+                out(reg) place,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        Self(std::ptr::with_exposed_provenance_mut(place.wrapping_add(base)))
+    }
+
+    /// Returns that of the calling thread, which has this library's base.
+    #[inline(always)]
+    fn own() -> Self {
+        Self::at(bases::current())
+    }
+
+    #[inline(always)]
+    fn get(self) -> u32 {
+        // SAFETY: the calling thread's word, which no other thread knows.
+        unsafe { self.0.read() }
+    }
+
+    #[inline(always)]
+    fn set(self, value: u32) {
+        // SAFETY: as above.
+        unsafe { self.0.write(value) }
+    }
 }
 
 const INSIDE: u32 = 1 << 31;
@@ -29,7 +79,10 @@ pub(crate) enum Membership {
 /// Returns the calling thread's part. Safe in a signal handler.
 #[inline]
 pub(crate) fn current() -> Membership {
-    let number = SELF.get();
+    membership_of(MemberWord::own().get())
+}
+
+fn membership_of(number: u32) -> Membership {
     let thread = |number: u32| ThreadId((number - 1) as u16);
     match number {
         0 => Membership::None,
@@ -37,6 +90,18 @@ pub(crate) fn current() -> Membership {
         number if number & INSIDE == 0 => Membership::Outside(thread(number)),
         number => Membership::Inside(thread(number & !INSIDE)),
     }
+}
+
+/// Does something in a hook of the calling thread, which has any base, if it takes part and runs
+/// code of the program. `base` is this library's.
+#[inline]
+pub(crate) fn in_hook<R>(base: usize, what: impl FnOnce(ThreadId) -> R) -> Option<R> {
+    let word = MemberWord::at(base);
+    let Membership::Outside(me) = membership_of(word.get()) else { return None };
+    word.set((u32::from(me.0) + 1) | INSIDE);
+    let result = what(me);
+    word.set(u32::from(me.0) + 1);
+    Some(result)
 }
 
 /// Returns the number of the calling thread, if it takes part. Safe in a signal handler.
@@ -50,24 +115,24 @@ pub(crate) fn number() -> Option<ThreadId> {
 /// Records that the calling thread runs code of the program from now on.
 #[inline]
 pub(crate) fn set_outside(me: ThreadId) {
-    SELF.set(u32::from(me.0) + 1);
+    MemberWord::own().set(u32::from(me.0) + 1);
 }
 
 /// Records that the calling thread is in a hook from now on.
 #[inline]
 pub(crate) fn set_inside(me: ThreadId) {
-    SELF.set((u32::from(me.0) + 1) | INSIDE);
+    MemberWord::own().set((u32::from(me.0) + 1) | INSIDE);
 }
 
 /// Records that the calling thread's last call has begun. Calls that libc still makes for it are
 /// not ordered.
 pub(crate) fn set_ended() {
-    SELF.set(INSIDE);
+    MemberWord::own().set(INSIDE);
 }
 
 /// Records that this process, a child after fork, takes no part.
 pub(crate) fn forget_self() {
-    SELF.set(0);
+    MemberWord::own().set(0);
 }
 
 /// Returns whether the calling thread takes part and is not in a hook.

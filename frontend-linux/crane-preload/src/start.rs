@@ -21,7 +21,7 @@ use crate::execution::ProgramExecution;
 use crate::figures;
 use crate::hooks::numbered;
 use crate::hooks::sockets::FIRST_PORT;
-use crate::hooks::time::monotonic;
+use crate::hooks::time::{self, monotonic};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
@@ -267,7 +267,9 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         world.output.note(1, "this build is for tests: it admits ops when they arrive");
     }
     if region.has_floor() {
-        net::answer_by(Answers { has_hook: numbered::has_hook, answer: numbered::answer });
+        let (has_hook, answer) = (numbered::has_hook, numbered::answer);
+        let (clock, deliver) = (time::read_quietly, turn::deliver_due);
+        net::answer_by(Answers { has_hook, answer, clock, deliver });
     }
     stack::begin(first);
     crate::hooks::threads::prepare_bases();

@@ -425,6 +425,13 @@ fn wake_interrupted(world: &mut World) {
 }
 
 /// Sends the calling thread, which has left its hook, the signals that were posted to it.
+pub(crate) fn deliver_due() {
+    if let Membership::Outside(me) = membership::current() {
+        deliver(me);
+    }
+}
+
+/// Does the same for a thread whose number is known.
 #[inline]
 fn deliver(me: ThreadId) {
     if signals::any() {

@@ -121,7 +121,7 @@ impl History {
     }
 
     /// Keeps a call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record_call(&self, call: CallRecord) {
         let cell = &self.calls[call.clock as usize % CALLS];
         // A reader at this moment sees a different clock before or after it reads.

@@ -110,7 +110,7 @@ impl ServerSide {
 
     /// Keeps a call for comparison with other replicas, and publishes its clock. `schedule` is the
     /// hash of all calls up to this one.
-    #[inline]
+    #[inline(always)]
     pub fn record_call(self, call: CallRecord, schedule: u64) {
         let region = self.0.region();
         region.history.record_call(call);

@@ -18,8 +18,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, idle, kills, languages, linear, old_copy, probes, replay, runtimes, services,
-    sick, siege, sizes, starts, steady, traps, wiped,
+    flood, healthy, idle, kills, languages, linear, old_copy, probes, prompt, replay, runtimes,
+    services, sick, siege, sizes, starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -51,6 +51,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        several ways, 20 rounds (ci/probes)
        crane-measure traps [REQUESTS]  calls that the net below the hooks catches, by request and
                                        place, 4000
+       crane-measure prompt [MILLIONS] a clock that is read by a system call of the program's own,
+                                       beside libc's function and natively, 10 million times
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
@@ -127,6 +129,7 @@ fn main() -> ExitCode {
         }
         "flood" => flood::measure(amount.unwrap_or(1024)),
         "clocks" => clocks::measure(Duration::from_secs(amount.unwrap_or(60).into())),
+        "prompt" => prompt::measure(amount.unwrap_or(10)),
         "replay" => replay::measure(amount.unwrap_or(1) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(20) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),

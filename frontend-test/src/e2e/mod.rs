@@ -70,6 +70,7 @@ pub mod probe;
 pub mod probes;
 pub mod program;
 pub mod programs;
+pub mod prompt;
 pub mod racy;
 pub mod replay;
 pub mod resources;

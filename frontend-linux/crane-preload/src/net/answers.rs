@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use libc::c_long;
+use libc::{c_long, clockid_t};
 
 /// The hooks' answers to calls by their numbers.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,11 @@ pub(crate) struct Answers {
     /// Answers a call as the kernel does, with a value or an error number below zero. It is as
     /// unsafe as the call.
     pub answer: unsafe fn(c_long, [usize; 6]) -> isize,
+    /// Returns a clock's value in nanoseconds, as a call of the thread at a place of the program,
+    /// or `None` if the call must be made in full.
+    pub clock: fn(clockid_t, u64) -> Option<u64>,
+    /// Sends the calling thread, which has left its hook, the signals that were posted to it.
+    pub deliver: fn(),
 }
 
 static ANSWERS: OnceLock<Answers> = OnceLock::new();

@@ -77,10 +77,15 @@ pub(super) fn spend(region: ServerSide) {
 /// Arms the calling thread again if it has to be. The thread takes part, and is in a hook.
 #[inline]
 pub(crate) fn look(round: u32) {
-    let round = numbered(round);
-    if word() != selector::blocking(round) | tsc::wanted() {
-        look_closely(round);
+    if !is_settled(word(), round) {
+        look_closely(numbered(round));
     }
+}
+
+/// Returns whether a thread with this word has the settings of this round.
+#[inline]
+pub(super) fn is_settled(word: u64, round: u32) -> bool {
+    word == selector::blocking(numbered(round)) | tsc::wanted()
 }
 
 #[cold]

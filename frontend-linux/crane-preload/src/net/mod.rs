@@ -13,7 +13,8 @@
 //! the schedule: a trap is no call, and moves no clock.
 //!
 //! Calls of libc's that pass in any case are led around the net where each call is caught
-//! ([`sites`]), and so are places that read the time stamp often ([`tsc_sites`]).
+//! ([`sites`]), and so are places that read the time stamp, or make a call with a prompt answer,
+//! often ([`tsc_sites`], [`call_sites`]).
 //!
 //! Clocks that are read without a call are made part of it: the functions of the kernel's own
 //! library ([`vdso`]) become system calls, and reads of the processor's time stamp counter
@@ -25,12 +26,15 @@
 mod answer;
 mod answers;
 mod arming;
+mod call_sites;
+mod detours;
 mod faults;
 mod judge;
 mod maker;
 mod maps;
 mod masks;
 mod moved;
+mod prompt;
 mod selector;
 mod sites;
 mod text;
@@ -110,6 +114,13 @@ pub(crate) fn arm_new_thread(region: ServerSide) {
     } else if !arming::has_given_up() {
         tsc::permit_always();
     }
+}
+
+/// Returns whether the net does nothing at a call of the calling thread, whose base of this
+/// library's is given, at this value of the logical clock, in this round.
+#[inline]
+pub(crate) fn is_quiet(base: usize, clock: u64, round: u32) -> bool {
+    !tsc::is_edge(clock) && arming::is_settled(selector::word_at(base), round)
 }
 
 /// Returns whether hooks answer the calls that bypass them.

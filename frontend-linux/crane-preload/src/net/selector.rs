@@ -59,6 +59,23 @@ pub(super) fn word() -> u64 {
     word
 }
 
+/// Returns the word of the calling thread, whose base of this library's is given.
+#[inline(always)]
+pub(super) fn word_at(base: usize) -> u64 {
+    let word;
+    // SAFETY: reads the word, which every thread has.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + crane_net_word@GOTTPOFF]",
+            "mov {0}, qword ptr [{0} + {1}]",
+            out(reg) word,
+            in(reg) base,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
 /// Sets the calling thread's word.
 #[inline(always)]
 pub(super) fn set_word(word: u64) {

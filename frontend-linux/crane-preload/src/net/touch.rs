@@ -5,6 +5,8 @@
 
 use std::arch::global_asm;
 
+use super::prompt;
+
 unsafe extern "C" {
     /// Reads a byte. Returns whether it is there.
     fn crane_touch_read(place: usize) -> bool;
@@ -58,5 +60,5 @@ pub(crate) fn can_write(place: usize) -> bool {
 pub(super) fn behind_fault(at: usize) -> Option<usize> {
     let touches = [crane_touch_read as *const () as usize, crane_touch_write as *const () as usize];
     let missing = (&raw const crane_touch_missing).addr();
-    touches.contains(&at).then_some(missing)
+    touches.contains(&at).then_some(missing).or_else(|| prompt::behind_fault(at))
 }

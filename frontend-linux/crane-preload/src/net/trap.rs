@@ -16,7 +16,7 @@ use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::judge::{MEMORY, Named, Pass, Trapped, judge};
 use super::maker::{Maker, maker};
-use super::{answer, answers, arming, masks, selector, text, tsc};
+use super::{answer, answers, arming, call_sites, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::membership;
@@ -233,7 +233,8 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     let is_serial = SERIAL.load(Ordering::Relaxed);
     let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();
     if is_native && (is_thread || is_answered(number, is_libc, is_serial)) {
-        return context.answer_by_hook(trap.number);
+        context.answer_by_hook(trap.number);
+        return call_sites::count(site, number);
     }
     let named = named(number, arguments, context.register(libc::REG_RSP));
     let has_floor = answers::is_begun();

@@ -72,10 +72,16 @@ pub(super) fn end_start() {
 /// thread holds the turn.
 #[inline]
 pub(crate) fn pass(clock: u64) {
-    let place = clock % WINDOWS_EVERY;
-    if place == 0 || place == WINDOW {
-        pass_edge(place == 0);
+    if is_edge(clock) {
+        pass_edge(clock.is_multiple_of(WINDOWS_EVERY));
     }
+}
+
+/// Returns whether a window opens or closes at this value of the logical clock, if there are any.
+#[inline]
+pub(super) const fn is_edge(clock: u64) -> bool {
+    let place = clock % WINDOWS_EVERY;
+    place == 0 || place == WINDOW
 }
 
 #[cold]

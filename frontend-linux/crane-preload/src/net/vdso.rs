@@ -4,6 +4,7 @@
 //! and neither does the kernel. Each of them is therefore replaced, in this process, by the system
 //! call of the same name, which the net sees.
 
+use std::ops::Range;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,8 @@ use crane_shm::sys;
 use object::NativeEndian;
 use object::elf::{FileHeader64, SHT_DYNSYM};
 use object::read::elf::{FileHeader, Sym, SymbolTable};
+
+use super::call_sites;
 
 /// The functions that answer for the kernel, and the calls of the same names.
 const FUNCTIONS: [(&str, libc::c_long); 5] = [
@@ -28,6 +31,8 @@ const RANDOM: &str = "__vdso_getrandom";
 
 /// The length of the code that takes a function's place.
 const CODE_BYTES: usize = 8;
+/// The length of the instruction in it that loads the call's number.
+const LOAD_BYTES: usize = 5;
 /// The kernel's library is not longer.
 const IMAGE_BYTES_MAX: usize = 256 << 10;
 
@@ -68,13 +73,29 @@ pub(super) fn replace() -> Result<(), &'static str> {
     protect(start, pages, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)
         .map_err(|_| "the kernel's vDSO cannot be written to")?;
     for (offset, code) in places.0.into_iter().flatten() {
+        let place = start + offset;
         // SAFETY: within the library, which may be written to, and no longer than the function.
-        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), (start + offset) as *mut u8, code.len()) };
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), place as *mut u8, code.len()) };
+        lead_around(place, &(start..start + length));
     }
     IS_REPLACED.store(true, Ordering::SeqCst);
     protect(start, pages, libc::PROT_READ | libc::PROT_EXEC)
         .map_err(|_| "the kernel's vDSO stays writable")?;
     Ok(())
+}
+
+/// Leads a function that was replaced around the trap of its call, if that has prompt answers.
+fn lead_around(place: usize, library: &Range<usize>) {
+    let function = FUNCTIONS.iter().find(|(_, number)| {
+        // SAFETY: a function of the library that was replaced.
+        unsafe { *(place as *const [u8; CODE_BYTES]) == call(*number) }
+    });
+    if let Some((_, number)) = function
+        && let Some(jump) = call_sites::detour(library, place, place + LOAD_BYTES, *number)
+    {
+        // SAFETY: the first instruction of the code, which may be written to.
+        unsafe { ptr::copy_nonoverlapping(jump.as_ptr(), place as *mut u8, jump.len()) };
+    }
 }
 
 /// Replaces them again, behind an image of the process, where the library is the kernel's new one.
