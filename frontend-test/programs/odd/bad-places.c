@@ -42,7 +42,11 @@ static void ask(const char *name, long number, int places, int written, const lo
         snprintf(way, sizeof way, "argument %d missing", at);
         changed[at] = (long)none;
         told(name, way, call(number, changed));
+        snprintf(way, sizeof way, "argument %d beyond", at);
+        changed[at] = 1L << 62;
+        told(name, way, call(number, changed));
         snprintf(way, sizeof way, "argument %d missing, by libc", at);
+        changed[at] = (long)none;
         long result = syscall(number, changed[0], changed[1], changed[2], changed[3], changed[4],
             changed[5]);
         told(name, way, result < 0 ? -errno : result);
@@ -130,6 +134,8 @@ static void odd(void) {
     ASK(getrusage, A(1), 0, 99, AT(room));
     ASK(poll, A(0), 0, AT(room), 0, 0);
     ASK(epoll_wait, A(1), 0, poller, AT(room), 0, 0);
+    ASK(recvfrom, A(5), 0, fd, AT(room), 1, MSG_DONTWAIT | MSG_PEEK, 0, 0);
+    told("epoll_ctl", "none", syscall(SYS_epoll_ctl, poller, EPOLL_CTL_MOD, fd, 0) ? -errno : 0);
     ASK(epoll_ctl, A(3), 0, poller, EPOLL_CTL_DEL, fd, AT(&event));
     /* The program goes on as before. */
     SHOW(write(fd, "x", 1));

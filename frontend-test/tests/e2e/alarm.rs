@@ -72,7 +72,7 @@ fn redis_with_threads_for_clients_is_named() {
         let faults = group.status()?.replica(1).faults.clone();
         faults.into_iter().next().ok_or_else(|| "none".to_owned())
     });
-    assert!(fault.contains("computes at handleClientsWithPending"), "{fault}");
+    assert!(fault.contains("computes without a call at handleClientsWith"), "{fault}");
 }
 
 #[test]

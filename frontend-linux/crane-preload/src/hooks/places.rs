@@ -10,6 +10,7 @@ use crane_shm::sys;
 use libc::c_long;
 
 use super::time::exists;
+use crate::bases::USER_END;
 use crate::net::{can_read, can_write};
 
 /// An argument that leads to a place.
@@ -24,6 +25,8 @@ struct MemoryArgument {
     is_optional: bool,
     /// The number of the argument that says how much there is, where 0 means nothing.
     length: Option<usize>,
+    /// The number of another argument without which it is not used.
+    beside: Option<usize>,
 }
 
 /// The use that a call makes of it.
@@ -34,7 +37,14 @@ enum MemoryAccess {
 }
 
 const fn read(argument: usize, bytes: usize) -> MemoryArgument {
-    MemoryArgument { argument, bytes, access: MemoryAccess::Read, is_optional: false, length: None }
+    MemoryArgument {
+        argument,
+        bytes,
+        access: MemoryAccess::Read,
+        is_optional: false,
+        length: None,
+        beside: None,
+    }
 }
 
 const fn written(argument: usize, bytes: usize) -> MemoryArgument {
@@ -50,10 +60,17 @@ impl MemoryArgument {
         Self { length: Some(length), ..self }
     }
 
+    const fn beside(self, other: usize) -> Self {
+        Self { beside: Some(other), ..self }
+    }
+
     fn is_missing(self, arguments: &[usize; 6]) -> bool {
         let start = arguments[self.argument];
+        let is_zero = |argument: Option<usize>| argument.is_some_and(|it| arguments[it] == 0);
+        // The kernel refuses an address that no program has, also of nothing.
         let is_unused = start == 0 && self.is_optional
-            || self.length.is_some_and(|length| arguments[length] as u32 == 0);
+            || is_zero(self.length) && start < USER_END
+            || is_zero(self.beside);
         let is_there = |place| match self.access {
             MemoryAccess::Read => can_read(place),
             MemoryAccess::Written => can_write(place),
@@ -76,7 +93,7 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
         libc::SYS_read => const { &[written(1, 1).of(2)] },
         libc::SYS_write => const { &[read(1, 1).of(2)] },
         libc::SYS_readv | libc::SYS_writev => const { &[read(1, VECTOR).of(2)] },
-        libc::SYS_recvfrom => const { &[written(1, 1).of(2), written(5, 4).or_none()] },
+        libc::SYS_recvfrom => const { &[written(1, 1).of(2), written(5, 4).beside(4)] },
         libc::SYS_sendto => const { &[read(1, 1).of(2), read(4, 2).or_none().of(5)] },
         libc::SYS_recvmsg => const { &[written(1, MESSAGE)] },
         libc::SYS_sendmsg => const { &[read(1, MESSAGE)] },
@@ -98,7 +115,7 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
         libc::SYS_clock_nanosleep => const { &[read(2, TIMESPEC), written(3, TIMESPEC).or_none()] },
         libc::SYS_bind | libc::SYS_connect => const { &[read(1, 2).of(2)] },
         libc::SYS_accept | libc::SYS_accept4 => {
-            const { &[written(1, 2).or_none(), written(2, 4).of(1)] }
+            const { &[written(1, 2).or_none(), written(2, 4).beside(1)] }
         }
         libc::SYS_getsockname | libc::SYS_getpeername => const { &[written(1, 2), written(2, 4)] },
         libc::SYS_setsockopt => const { &[read(3, 1).of(4)] },
@@ -128,7 +145,7 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
                 ]
             }
         }
-        libc::SYS_epoll_ctl => const { &[read(3, EVENT).or_none()] },
+        libc::SYS_epoll_ctl => const { &[read(3, EVENT)] },
         libc::SYS_epoll_wait | libc::SYS_epoll_pwait => const { &[written(1, EVENT).of(2)] },
         libc::SYS_epoll_pwait2 => const { &[written(1, EVENT).of(2), read(3, TIMESPEC).or_none()] },
         libc::SYS_rt_sigsuspend => const { &[read(0, 8)] },
@@ -167,10 +184,11 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
 
 /// Returns whether the kernel looks at no place, because the call is refused for another argument,
 /// or needs none.
-fn looks_at_none(number: c_long, [first, second, ..]: [usize; 6]) -> bool {
-    let first = first as c_int;
+fn looks_at_none(number: c_long, [first, second, third, ..]: [usize; 6]) -> bool {
+    let [first, second, third] = [first, second, third].map(|argument| argument as c_int);
     match number {
-        libc::SYS_epoll_ctl if second as c_int == libc::EPOLL_CTL_DEL => true,
+        libc::SYS_epoll_ctl if second == libc::EPOLL_CTL_DEL => true,
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 if third <= 0 => true,
         libc::SYS_clock_gettime | libc::SYS_clock_nanosleep => !exists(first),
         libc::SYS_getrusage => ![libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN, 1].contains(&first),
         libc::SYS_getitimer => !(libc::ITIMER_REAL..=libc::ITIMER_PROF).contains(&first),

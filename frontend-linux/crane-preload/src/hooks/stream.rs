@@ -128,7 +128,8 @@ unsafe extern "C" fn recvfrom(
         unsafe { real(libc::SYS_recvfrom, arguments) }
     };
     let result = receive(descriptor, &mut one(start, length), RecvFlags::of(flags), call);
-    if result.is_ok() && !address_length.is_null() && is_connection(descriptor) {
+    let asks = !address.is_null() && !address_length.is_null();
+    if result.is_ok() && asks && is_connection(descriptor) {
         // TCP gives no address (recv(2): unchanged for connection-oriented sockets, length 0 in
         // Linux).
         // SAFETY: the caller's place for the length.

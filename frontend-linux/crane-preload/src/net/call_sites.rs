@@ -32,10 +32,21 @@ struct CallSite {
     /// The address behind the call, or 0.
     behind: AtomicUsize,
     calls: AtomicU32,
+    /// Its detour, or 0. An image of the process has it, but not the jump of the kernel's library.
+    detour: AtomicUsize,
 }
 
-static PLACES: [CallSite; SITES] =
-    [const { CallSite { behind: AtomicUsize::new(0), calls: AtomicU32::new(0) } }; SITES];
+/// Returns the record of a place, which is new or known.
+fn site(behind: usize) -> Option<&'static CallSite> {
+    let known = |address| PLACES.iter().find(|it| it.behind.load(Ordering::Relaxed) == address);
+    let site = known(behind).or_else(|| known(0))?;
+    site.behind.store(behind, Ordering::Relaxed);
+    Some(site)
+}
+
+static PLACES: [CallSite; SITES] = [const {
+    CallSite { behind: AtomicUsize::new(0), calls: AtomicU32::new(0), detour: AtomicUsize::new(0) }
+}; SITES];
 
 /// Counts a call of this number that ends at an address, of the calling thread, which has the turn
 /// if threads run one at a time. Leads the place around the trap if there were enough of them.
@@ -43,9 +54,7 @@ pub(super) fn count(behind: usize, number: c_long) {
     if !SERIAL.load(Ordering::Relaxed) || !prompt::has_answer(number) {
         return;
     }
-    let known = |address| PLACES.iter().find(|it| it.behind.load(Ordering::Relaxed) == address);
-    let Some(site) = known(behind).or_else(|| known(0)) else { return };
-    site.behind.store(behind, Ordering::Relaxed);
+    let Some(site) = site(behind) else { return };
     let calls = site.calls.load(Ordering::Relaxed).saturating_add(1);
     site.calls.store(calls, Ordering::Relaxed);
     // It is tried once: what does not work then does not work later.
@@ -79,8 +88,13 @@ pub(super) fn detour(
     if !prompt::has_answer(number) {
         return None;
     }
-    let detour = detours::free(text)?;
+    let site = site(call + CALLS.len())?;
+    let detour = match site.detour.load(Ordering::Relaxed) {
+        0 => detours::free(text)?,
+        known => known,
+    };
     detours::write(detour, code(detour, call, number)?)?;
+    site.detour.store(detour, Ordering::Relaxed);
     detours::jump(detour, start + JUMP)
 }
 

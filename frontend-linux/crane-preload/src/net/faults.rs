@@ -65,7 +65,6 @@ unsafe extern "C" fn on_signal(
         return false;
     }
     if code > 0
-        && code != BY_KERNEL
         && let Some(next) = touch::behind_fault(frame.register(libc::REG_RIP))
     {
         frame.go_on_at(next);
