@@ -51,8 +51,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        several ways, 20 rounds (ci/probes)
        crane-measure traps [REQUESTS]  calls that the net below the hooks catches, by request and
                                        place, 4000
-       crane-measure prompt [MILLIONS] a clock that is read by a system call of the program's own,
-                                       beside libc's function and natively, 10 million times
+       crane-measure prompt [MILLIONS] clocks read by a call of the program's own and by libc's
+                                       function, locks of one thread and of eight, beside the
+                                       same natively, 10 million times
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times

@@ -1,5 +1,6 @@
-//! The cost of a call that is led around the trap: a clock that is read by a system call of the
-//! program's own, beside libc's function, and beside the same calls natively.
+//! The cost of calls that come often, beside the same calls natively: a clock that is read by a
+//! system call of the program's own, which is led around the trap, and by libc's function; a lock
+//! that one thread takes, and one that eight do.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,14 +13,20 @@ use super::machine::Machine;
 use super::native::Native;
 use super::program;
 
-/// The most cycles that such a call may take.
-const BAR: f64 = 60.0;
+/// The kinds of calls.
+const KINDS: [&str; 4] = ["call", "libc", "lock", "many"];
+/// The most cycles that a call of the program's own may take.
+const CALL_MOST: f64 = 60.0;
+/// The most cycles that taking and leaving a lock may take more than natively.
+const LOCK_MORE: f64 = 45.0;
+/// The most that eight threads at one lock may take, of what they take natively.
+const MANY_MOST: f64 = 1.6;
 /// The number of rounds, of which the quickest counts.
 const ROUNDS: usize = 5;
 /// So many steps at a time that the program does not wait for them.
 const STEPS: [&str; 2] = ["--nclock", "1000000"];
 
-/// Measures with this number of millions of calls, and returns what misses the bar.
+/// Measures with this number of millions of calls, and returns the bars that are missed.
 ///
 /// # Panics
 ///
@@ -29,19 +36,25 @@ pub fn measure(millions: u32) -> Vec<String> {
     let mut missed = Vec::new();
     for (name, flags) in [("dynamic", &[][..]), ("static", &["-static"][..])] {
         let machine = Machine::take("prompt");
-        let program = program::compiled(machine.folder(), "clocks-often", flags);
+        let program = program::compiled(machine.folder(), "calls-often", flags);
         let native = Native::start(&machine, &program);
-        let [native_call, native_libc] =
-            ["call", "libc"].map(|kind| cost(native.address(), kind, millions));
+        let natively = KINDS.map(|kind| cost(native.address(), kind, millions));
+        // Both would have the same port.
         drop(native);
         let group = Group::start(&machine, program, 1, &STEPS);
-        let [call, libc] = ["call", "libc"].map(|kind| cost(group.address(1), kind, millions));
-        println!(
-            "{name}: by a call of its own {call:.1} cycles (natively {native_call:.1}), by libc's \
-             function {libc:.1} (natively {native_libc:.1})"
-        );
-        if call > BAR {
-            missed.push(format!("{name}: {call:.1} cycles"));
+        let ours = KINDS.map(|kind| cost(group.address(1), kind, millions));
+        for ((kind, ours), native) in KINDS.iter().zip(ours).zip(natively) {
+            println!("{name}, {kind}: {ours:.1} cycles, natively {native:.1}");
+        }
+        let [call, lock, many] = [0, 2, 3].map(|at| (natively[at], ours[at]));
+        if call.1 > CALL_MOST {
+            missed.push(format!("{name}: a call of its own takes {:.1} cycles", call.1));
+        }
+        if lock.1 > lock.0 + LOCK_MORE {
+            missed.push(format!("{name}: a lock takes {:.1} cycles more", lock.1 - lock.0));
+        }
+        if many.1 > many.0 * MANY_MOST {
+            missed.push(format!("{name}: eight threads take {:.2} times as long", many.1 / many.0));
         }
     }
     missed

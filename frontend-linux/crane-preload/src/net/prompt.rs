@@ -4,8 +4,8 @@
 //! They run on the program's stack, of which they use less than a kibibyte, and change no register
 //! that the instruction would not. Of the vectors they save what code of this library may change:
 //! the lower halves of sixteen, for it is compiled for the first processors of the architecture,
-//! and calls nothing. Where there is no such answer, the detour makes the call, and that raises the
-//! trap.
+//! and calls nothing of libc's. Where there is no such answer, the detour makes the call, and that
+//! raises the trap.
 
 use std::arch::naked_asm;
 use std::arch::x86_64::__cpuid_count;
