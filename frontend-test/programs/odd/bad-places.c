@@ -97,7 +97,7 @@ static void odd(void) {
     ASK(getcpu, A(0) | A(1), A(0) | A(1), AT(room), AT(room), 0);
     ASK(sched_getaffinity, A(2), A(2), 0, 128, AT(room));
     ASK(sched_setaffinity, A(2), 0, 0, 128, AT(room));
-    ASK(nanosleep, A(0), 0, AT(&soon), 0);
+    ASK(nanosleep, A(0) | A(1), A(1), AT(&soon), 0);
     ASK(clock_nanosleep, A(2), 0, CLOCK_MONOTONIC, 0, AT(&soon), 0);
     ASK(bind, A(1), 0, fresh, AT(&at), sizeof at);
     ASK(connect, A(1), 0, fresh, AT(&at), sizeof at);
@@ -111,7 +111,7 @@ static void odd(void) {
     ASK(pipe2, A(0), A(0), AT(room), O_CLOEXEC);
     ASK(poll, A(0), 0, AT(room), 1, 0);
     ASK(ppoll, A(0) | A(2), 0, AT(room), 1, AT(&soon), 0, 8);
-    ASK(select, A(1) | A(2) | A(3), A(1), 5, AT(&set), AT(&set), AT(&set), AT(room));
+    ASK(select, A(1) | A(2) | A(3) | A(4), A(1) | A(4), 5, AT(&set), AT(&set), AT(&set), AT(room));
     ASK(epoll_ctl, A(3), 0, poller, EPOLL_CTL_ADD, fd, AT(&event));
     MUST(epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) == 0);
     ASK(rt_sigsuspend, A(0), 0, AT(&mask), 8);

@@ -10,6 +10,7 @@ use crane_shm::sys;
 use libc::c_long;
 
 use super::time::exists;
+use super::usage;
 use crate::bases::USER_END;
 use crate::net::{can_read, can_write};
 
@@ -49,6 +50,11 @@ const fn read(argument: usize, bytes: usize) -> MemoryArgument {
 
 const fn written(argument: usize, bytes: usize) -> MemoryArgument {
     MemoryArgument { access: MemoryAccess::Written, ..read(argument, bytes) }
+}
+
+/// A set of as many descriptors as the first argument says.
+const fn set(argument: usize) -> MemoryArgument {
+    written(argument, 1).or_none().of(0)
 }
 
 impl MemoryArgument {
@@ -111,8 +117,9 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
         libc::SYS_getcpu => const { &[written(0, 4).or_none(), written(1, 4).or_none()] },
         libc::SYS_sched_getaffinity => const { &[written(2, 8).of(1)] },
         libc::SYS_sched_setaffinity => const { &[read(2, 1).of(1)] },
-        libc::SYS_nanosleep => const { &[read(0, TIMESPEC), written(1, TIMESPEC).or_none()] },
-        libc::SYS_clock_nanosleep => const { &[read(2, TIMESPEC), written(3, TIMESPEC).or_none()] },
+        // The time that is left is written only if a handler interrupts the sleep.
+        libc::SYS_nanosleep => const { &[read(0, TIMESPEC)] },
+        libc::SYS_clock_nanosleep => const { &[read(2, TIMESPEC)] },
         libc::SYS_bind | libc::SYS_connect => const { &[read(1, 2).of(2)] },
         libc::SYS_accept | libc::SYS_accept4 => {
             const { &[written(1, 2).or_none(), written(2, 4).beside(1)] }
@@ -124,26 +131,10 @@ fn places(number: c_long) -> &'static [MemoryArgument] {
         libc::SYS_pipe | libc::SYS_pipe2 => const { &[written(0, 8)] },
         libc::SYS_poll => const { &[written(0, 8).of(1)] },
         libc::SYS_ppoll => const { &[written(0, 8).of(1), read(2, TIMESPEC).or_none()] },
-        libc::SYS_select => {
-            const {
-                &[
-                    written(1, 1).or_none().of(0),
-                    written(2, 1).or_none().of(0),
-                    written(3, 1).or_none().of(0),
-                    written(4, TIMESPEC).or_none(),
-                ]
-            }
-        }
+        // The limit may be constant: the time that is left need not be written.
+        libc::SYS_select => const { &[set(1), set(2), set(3), read(4, TIMESPEC).or_none()] },
         libc::SYS_pselect6 => {
-            const {
-                &[
-                    written(1, 1).or_none().of(0),
-                    written(2, 1).or_none().of(0),
-                    written(3, 1).or_none().of(0),
-                    read(4, TIMESPEC).or_none(),
-                    read(5, 16).or_none(),
-                ]
-            }
+            const { &[set(1), set(2), set(3), read(4, TIMESPEC).or_none(), read(5, 16).or_none()] }
         }
         libc::SYS_epoll_ctl => const { &[read(3, EVENT)] },
         libc::SYS_epoll_wait | libc::SYS_epoll_pwait => const { &[written(1, EVENT).of(2)] },
@@ -190,7 +181,7 @@ fn looks_at_none(number: c_long, [first, second, third, ..]: [usize; 6]) -> bool
         libc::SYS_epoll_ctl if second == libc::EPOLL_CTL_DEL => true,
         libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 if third <= 0 => true,
         libc::SYS_clock_gettime | libc::SYS_clock_nanosleep => !exists(first),
-        libc::SYS_getrusage => ![libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN, 1].contains(&first),
+        libc::SYS_getrusage => !usage::exists(first),
         libc::SYS_getitimer => !(libc::ITIMER_REAL..=libc::ITIMER_PROF).contains(&first),
         _ if BY_DESCRIPTOR.contains(&number) => {
             let arguments = [first as usize, libc::F_GETFD as usize, 0, 0, 0, 0];

@@ -32,10 +32,15 @@ fn usage(time: &timespec) -> rusage {
     }
 }
 
+/// Returns whether there is a usage of this kind.
+pub(super) fn exists(who: c_int) -> bool {
+    [libc::RUSAGE_SELF, libc::RUSAGE_THREAD, libc::RUSAGE_CHILDREN].contains(&who)
+}
+
 // specs: S13
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrusage(who: c_int, to: *mut rusage) -> c_int {
-    if ![libc::RUSAGE_SELF, libc::RUSAGE_THREAD, libc::RUSAGE_CHILDREN].contains(&who) {
+    if !exists(who) {
         return errno::answer_int(Err(libc::EINVAL));
     }
     let Some(time) = read(libc::CLOCK_PROCESS_CPUTIME_ID) else {
