@@ -4,7 +4,6 @@
 //! and neither does the kernel. Each of them is therefore replaced, in this process, by the system
 //! call of the same name, which the net sees.
 
-use std::ops::Range;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,30 +71,23 @@ pub(super) fn replace() -> Result<(), &'static str> {
     // Other threads may run in it. The kernel refuses a part of it.
     protect(start, pages, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)
         .map_err(|_| "the kernel's vDSO cannot be written to")?;
-    for (offset, code) in places.0.into_iter().flatten() {
+    for (offset, number) in places.0.into_iter().flatten() {
         let place = start + offset;
+        let mut code = number.map_or_else(fail, call);
+        // Where the call has prompt answers, its trap is gone around.
+        let detour = |number| {
+            call_sites::detour(&(start..start + length), place, place + LOAD_BYTES, number)
+        };
+        if let Some(jump) = number.and_then(detour) {
+            code[..LOAD_BYTES].copy_from_slice(&jump);
+        }
         // SAFETY: within the library, which may be written to, and no longer than the function.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), place as *mut u8, code.len()) };
-        lead_around(place, &(start..start + length));
     }
     IS_REPLACED.store(true, Ordering::SeqCst);
     protect(start, pages, libc::PROT_READ | libc::PROT_EXEC)
         .map_err(|_| "the kernel's vDSO stays writable")?;
     Ok(())
-}
-
-/// Leads a function that was replaced around the trap of its call, if that has prompt answers.
-fn lead_around(place: usize, library: &Range<usize>) {
-    let function = FUNCTIONS.iter().find(|(_, number)| {
-        // SAFETY: a function of the library that was replaced.
-        unsafe { *(place as *const [u8; CODE_BYTES]) == call(*number) }
-    });
-    if let Some((_, number)) = function
-        && let Some(jump) = call_sites::detour(library, place, place + LOAD_BYTES, *number)
-    {
-        // SAFETY: the first instruction of the code, which may be written to.
-        unsafe { ptr::copy_nonoverlapping(jump.as_ptr(), place as *mut u8, jump.len()) };
-    }
 }
 
 /// Replaces them again, behind an image of the process, where the library is the kernel's new one.
@@ -132,8 +124,8 @@ fn symbols(image: &[u8]) -> Option<SymbolTable<'_, Header>> {
     header.sections(ORDER, image).ok()?.symbols(ORDER, image, SHT_DYNSYM).ok()
 }
 
-/// Offsets of functions, and the code that takes their places.
-struct Replacements([Option<(usize, [u8; CODE_BYTES])>; 8]);
+/// Offsets of functions, and the number of the call that takes each one's place, if it is one.
+struct Replacements([Option<(usize, Option<libc::c_long>)>; 8]);
 
 impl Replacements {
     fn find(image: &[u8]) -> Result<Self, &'static str> {
@@ -144,16 +136,16 @@ impl Replacements {
             let name = symbols.symbol_name(ORDER, symbol).ok();
             let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) else { continue };
             let known = FUNCTIONS.iter().find(|(function, _)| *function == name);
-            let code = match known {
-                Some((_, number)) => call(*number),
-                None if name == RANDOM => fail(),
+            let number = match known {
+                Some((_, number)) => Some(*number),
+                None if name == RANDOM => None,
                 None => continue,
             };
             let offset = symbol.st_value(ORDER) as usize;
             let fits = symbol.st_size(ORDER) as usize >= CODE_BYTES
                 && offset.checked_add(CODE_BYTES).is_some_and(|end| end <= image.len());
             let place = free.next().filter(|_| fits);
-            *place.ok_or("a function of the kernel's vDSO has no room")? = Some((offset, code));
+            *place.ok_or("a function of the kernel's vDSO has no room")? = Some((offset, number));
         }
         Ok(Self(places))
     }
