@@ -32,8 +32,6 @@ struct CallSite {
     /// The address behind the call, or 0.
     behind: AtomicUsize,
     calls: AtomicU32,
-    /// Its detour, or 0. An image of the process has it, but not the jump of the kernel's library.
-    detour: AtomicUsize,
 }
 
 /// Returns the record of a place, which is new or known.
@@ -44,9 +42,8 @@ fn site(behind: usize) -> Option<&'static CallSite> {
     Some(site)
 }
 
-static PLACES: [CallSite; SITES] = [const {
-    CallSite { behind: AtomicUsize::new(0), calls: AtomicU32::new(0), detour: AtomicUsize::new(0) }
-}; SITES];
+static PLACES: [CallSite; SITES] =
+    [const { CallSite { behind: AtomicUsize::new(0), calls: AtomicU32::new(0) } }; SITES];
 
 /// Counts a call of this number that ends at an address, of the calling thread, which has the turn
 /// if threads run one at a time. Leads the place around the trap if there were enough of them.
@@ -77,24 +74,11 @@ fn lead_around(behind: usize, number: c_long) -> Option<()> {
     detours::lead(start, detour(&text, start, call, number)?)
 }
 
-/// Makes a detour near a text, for a call at an address, if it has prompt answers. Returns the jump
-/// to it from `start`, where the call's number is loaded.
-pub(super) fn detour(
-    text: &Range<usize>,
-    start: usize,
-    call: usize,
-    number: c_long,
-) -> Option<[u8; JUMP]> {
-    if !prompt::has_answer(number) {
-        return None;
-    }
-    let site = site(call + CALLS.len())?;
-    let detour = match site.detour.load(Ordering::Relaxed) {
-        0 => detours::free(text)?,
-        known => known,
-    };
+/// Makes a detour near a text, for a call at an address. Returns the jump to it from `start`, where
+/// the call's number is loaded.
+fn detour(text: &Range<usize>, start: usize, call: usize, number: c_long) -> Option<[u8; JUMP]> {
+    let detour = detours::free(text)?;
     detours::write(detour, code(detour, call, number)?)?;
-    site.detour.store(detour, Ordering::Relaxed);
     detours::jump(detour, start + JUMP)
 }
 

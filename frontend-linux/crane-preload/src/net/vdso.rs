@@ -13,8 +13,6 @@ use object::NativeEndian;
 use object::elf::{FileHeader64, SHT_DYNSYM};
 use object::read::elf::{FileHeader, Sym, SymbolTable};
 
-use super::call_sites;
-
 /// The functions that answer for the kernel, and the calls of the same names.
 const FUNCTIONS: [(&str, libc::c_long); 5] = [
     ("__vdso_clock_gettime", libc::SYS_clock_gettime),
@@ -30,8 +28,6 @@ const RANDOM: &str = "__vdso_getrandom";
 
 /// The length of the code that takes a function's place.
 const CODE_BYTES: usize = 8;
-/// The length of the instruction in it that loads the call's number.
-const LOAD_BYTES: usize = 5;
 /// The kernel's library is not longer.
 const IMAGE_BYTES_MAX: usize = 256 << 10;
 
@@ -72,17 +68,9 @@ pub(super) fn replace() -> Result<(), &'static str> {
     protect(start, pages, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)
         .map_err(|_| "the kernel's vDSO cannot be written to")?;
     for (offset, number) in places.0.into_iter().flatten() {
-        let place = start + offset;
-        let mut code = number.map_or_else(fail, call);
-        // Where the call has prompt answers, its trap is gone around.
-        let detour = |number| {
-            call_sites::detour(&(start..start + length), place, place + LOAD_BYTES, number)
-        };
-        if let Some(jump) = number.and_then(detour) {
-            code[..LOAD_BYTES].copy_from_slice(&jump);
-        }
+        let code = number.map_or_else(fail, call);
         // SAFETY: within the library, which may be written to, and no longer than the function.
-        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), place as *mut u8, code.len()) };
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), (start + offset) as *mut u8, code.len()) };
     }
     IS_REPLACED.store(true, Ordering::SeqCst);
     protect(start, pages, libc::PROT_READ | libc::PROT_EXEC)
