@@ -67,9 +67,9 @@ fn execute(entry: &EntryPayload<'_>) {
     server.turn.start(one);
     server.turn.start(other);
     let waits = WaitKey(1);
-    assert!(server.turn.pass() == Some(one), "the first thread does not run");
+    assert!(server.pass() == Some(one), "the first thread does not run");
     server.turn.wait(waits, server.gate.agreed() + 500);
-    assert!(server.turn.pass() == Some(other), "the second thread does not run");
+    assert!(server.pass() == Some(other), "the second thread does not run");
     let mut bytes_came = 0;
     server.admit(
         Slot(2),
@@ -101,7 +101,7 @@ fn execute(entry: &EntryPayload<'_>) {
     server.turn.wait(waits, NEVER);
     assert!(server.turn.first_deadline() == NEVER, "a thread waits for a time");
     server.gate.drop_grant();
-    server.turn.pass();
+    server.pass();
     server.turn.end();
 }
 

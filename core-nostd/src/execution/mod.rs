@@ -185,6 +185,25 @@ where
         self.gate.is_granted() && self.turn.keeps_turn(agreed)
     }
 
+    /// Does the same for a call that takes or leaves a lock.
+    #[inline]
+    pub fn is_quiet_for_lock(&self) -> bool {
+        let agreed = self.gate.agreed().saturating_add(CALL_NANOSECONDS);
+        self.gate.is_granted() && self.turn.keeps_slice(agreed)
+    }
+
+    /// Passes the turn; see [`Turn::pass`].
+    #[inline]
+    pub fn pass(&mut self) -> Option<ThreadId> {
+        self.turn.pass(self.gate.agreed())
+    }
+
+    /// Counts a call that takes or leaves a lock; see [`Turn::spend_slice`].
+    #[inline]
+    pub fn spend_slice(&mut self, takes: bool) -> bool {
+        self.turn.spend_slice(self.gate.agreed(), takes)
+    }
+
     /// Returns the slot that was admitted last.
     pub fn admitted(&self) -> Slot {
         self.admitted
@@ -264,7 +283,7 @@ mod tests {
             run.turn.start(thread);
         }
         let mut random: u64 = 1;
-        let mut holder = run.turn.pass();
+        let mut holder = run.pass();
         let (mut quiet, mut granted, mut kept, mut over, mut slot) = (0, 0, 0, 0, 1);
         for _ in 0..10_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -273,10 +292,11 @@ mod tests {
                 let first = run.turn.first_deadline();
                 run.gate.drop_grant();
                 run.admit(Slot(slot), first, core::iter::empty(), 7, |_, _| {});
-                (slot, holder) = (slot + 1, run.turn.pass());
+                (slot, holder) = (slot + 1, run.pass());
                 continue;
             };
-            let is_quiet = run.is_quiet();
+            let is_lock = choice.is_multiple_of(3);
+            let is_quiet = if is_lock { run.is_quiet_for_lock() } else { run.is_quiet() };
             if !run.call(me, 1, 2) {
                 assert!(!is_quiet, "no step is granted");
                 run.admit(Slot(slot), 0, core::iter::empty(), 7, |_, _| {});
@@ -288,17 +308,18 @@ mod tests {
                 // Each wait has a deadline, so that all come back.
                 let deadline = run.gate.agreed() + choice % 9 * CALL_NANOSECONDS;
                 run.turn.wait(WaitKey(1), deadline);
-                holder = run.turn.pass();
+                holder = run.pass();
                 continue;
             }
-            let is_over = run.turn.spend();
+            let takes = choice.is_multiple_of(2);
+            let is_over = if is_lock { run.spend_slice(takes) } else { run.turn.spend() };
             assert!(!(is_quiet && is_over));
             quiet += u32::from(is_quiet);
             kept += u32::from(!is_over);
             over += u32::from(is_over);
             if is_over {
                 run.turn.yield_turn();
-                holder = run.turn.pass();
+                holder = run.pass();
             }
         }
         assert!(granted > 5000 && kept > 2000 && over > 200, "{granted} {kept} {over}");
@@ -310,7 +331,7 @@ mod tests {
         let mut run = Short::new(100, 5_000);
         let first = run.turn.reserve().expect("a thread");
         run.turn.start(first);
-        assert_eq!(run.turn.pass(), Some(first));
+        assert_eq!(run.pass(), Some(first));
         // The port has no listener: the connection is refused, and its number is used up.
         run.admit(Slot(7), 6_000, [connect(1)].into_iter(), 10, |_, admitted| {
             assert!(matches!(admitted, Admitted::Refused(..)));
@@ -325,7 +346,7 @@ mod tests {
         assert_eq!((next.mark(), next.gate.agreed()), (run.mark(), run.gate.agreed()));
         let thread = next.turn.reserve().expect("a thread");
         next.turn.start(thread);
-        assert_eq!(next.turn.pass(), Some(thread));
+        assert_eq!(next.pass(), Some(thread));
         for step in 0..9 {
             assert!(next.call(thread, 1, step), "the rest of the grant is inherited");
         }

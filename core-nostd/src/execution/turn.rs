@@ -2,7 +2,8 @@
 //! threads.
 //!
 //! The design follows PARROT (Cui et al., SOSP 2013), with a quantum: a thread keeps the turn for
-//! several calls, because passing the turn costs far more than a call does.
+//! several calls, because passing the turn costs far more than a call does. Calls that take and
+//! leave locks come in such numbers that a slice of agreed time bounds them instead of a count.
 //!
 //! Theorem: the sequence of holders is a function of the sequence of calls made on this type.
 //! Nothing here depends on addresses (a wait key selects a bucket, never an order), on time or on
@@ -30,6 +31,11 @@ pub enum Woken {
 
 /// The deadline of a wait without a deadline.
 pub const NEVER: u64 = u64::MAX;
+
+/// The nanoseconds of agreed time for which the holder may take and leave locks before it lets other
+/// threads run, by each call of the quantum but the first. 100 calls give 2 ms, which is about what
+/// Linux lets a thread run while others want its processor.
+const SLICE_NANOSECONDS_PER_CALL: u64 = 20_000;
 
 /// The number that means no thread.
 const NONE: u16 = u16::MAX;
@@ -83,6 +89,8 @@ pub struct Turn<const THREADS: usize> {
     quantum: u32,
     /// The number of calls of its quantum that the holder has used.
     used: u32,
+    /// The agreed time at which the holder's slice ends, in nanoseconds.
+    slice_end: u64,
     /// The number of threads that exist.
     live: u32,
     /// The number of waits so far, which orders threads with equal deadlines.
@@ -114,6 +122,7 @@ impl<const THREADS: usize> Turn<THREADS> {
             holder: NONE,
             quantum,
             used: 0,
+            slice_end: 0,
             live: 0,
             waits: 0,
             deadline: NEVER,
@@ -215,12 +224,42 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.used >= self.quantum && !self.run.is_empty()
     }
 
+    /// Does the same at agreed time `agreed` for a call that takes or leaves a lock, which uses up
+    /// the holder's slice of agreed time instead of its quantum. A thread that has just taken a
+    /// lock (`takes`) keeps the turn for another slice, because whoever wanted the lock would only
+    /// pass the turn on.
+    // specs: S6
+    #[inline]
+    pub fn spend_slice(&mut self, agreed: u64, takes: bool) -> bool {
+        assert!(self.holder != NONE);
+        let more = if takes { self.slice() } else { 0 };
+        agreed >= self.slice_end.saturating_add(more) && !self.run.is_empty()
+    }
+
     /// Returns whether the holder keeps the turn behind its next call, at which agreed time is at
     /// most `agreed`, because some of its quantum is left, or no other thread could run. The answer
     /// `false` is always permitted.
     #[inline]
     pub fn keeps_turn(&self, agreed: u64) -> bool {
-        self.used.saturating_add(1) < self.quantum || self.run.is_empty() && self.deadline > agreed
+        self.used.saturating_add(1) < self.quantum || self.is_alone(agreed)
+    }
+
+    /// Does the same for a call that takes or leaves a lock.
+    #[inline]
+    pub fn keeps_slice(&self, agreed: u64) -> bool {
+        agreed < self.slice_end || self.is_alone(agreed)
+    }
+
+    /// Returns whether no thread but the holder can run at agreed time `agreed`.
+    #[inline]
+    fn is_alone(&self, agreed: u64) -> bool {
+        self.run.is_empty() && self.deadline > agreed
+    }
+
+    /// Returns the length of a slice, in nanoseconds. With a quantum of one call there is none.
+    #[inline]
+    fn slice(&self) -> u64 {
+        u64::from(self.quantum - 1) * SLICE_NANOSECONDS_PER_CALL
     }
 
     /// Puts the holder at the end of the queue.
@@ -269,15 +308,16 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Passes the turn to the first thread of the queue, with a whole quantum. Returns `None` if
-    /// the server is quiescent.
+    /// Passes the turn to the first thread of the queue at agreed time `agreed`, with a whole
+    /// quantum and slice. Returns `None` if the server is quiescent.
     // specs: S6
-    pub fn pass(&mut self) -> Option<ThreadId> {
+    pub fn pass(&mut self, agreed: u64) -> Option<ThreadId> {
         assert!(self.holder == NONE, "the turn is passed while a thread holds it");
         let first = self.run.pop_front(&mut self.links)?;
         self.threads[first as usize].state = ThreadState::Holder;
         self.holder = first as u16;
         self.used = 0;
+        self.slice_end = agreed.saturating_add(self.slice());
         self.check();
         Some(ThreadId(first as u16))
     }

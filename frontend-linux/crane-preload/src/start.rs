@@ -248,7 +248,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     };
     let first = world.run.turn.reserve().ok_or("no thread numbers")?;
     world.run.turn.start(first);
-    if world.run.turn.pass() != Some(first) {
+    if world.run.pass() != Some(first) {
         return Err("the first thread does not get the turn".into());
     }
     // SAFETY: pthread_self only reads.

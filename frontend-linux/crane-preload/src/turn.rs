@@ -214,6 +214,19 @@ impl Held {
         }
     }
 
+    /// Ends a call that took a lock (`takes`) or left one, and passes the turn if the slice is over.
+    /// In parallel mode it counts as any other: there the thread keeps others from running.
+    #[inline]
+    pub(crate) fn end_of_lock(mut self, takes: bool) {
+        if self.cancelled || !SERIAL.load(Ordering::Relaxed) {
+            self.end();
+        } else if self.world().run.spend_slice(takes) {
+            self.end_and_yield();
+        } else {
+            self.end_uncounted();
+        }
+    }
+
     /// Ends what [`enter`] has begun, and no call: nothing of the quantum is spent.
     pub(crate) fn end_uncounted(self) {
         let (me, cancelled) = (self.me, self.cancelled);
@@ -391,7 +404,7 @@ fn choose(world: &mut World) -> ThreadId {
         if signals::has_foreign() {
             signals::report_foreign(&mut world.output, world.region);
         }
-        if let Some(next) = world.run.turn.pass() {
+        if let Some(next) = world.run.pass() {
             if Some(next) != world.timers.thread {
                 return next;
             }

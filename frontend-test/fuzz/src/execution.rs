@@ -40,7 +40,7 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let mut run = Small::new(quantum, timestamp);
     let first = run.turn.reserve().expect("room for the first thread");
     run.turn.start(first);
-    run.turn.pass().expect("a runnable thread");
+    run.pass().expect("a runnable thread");
     let mut server = Server {
         run,
         slot: Slot::NONE,
@@ -113,7 +113,7 @@ impl Server {
             15 => {
                 self.run.turn.wait(WaitKey(1), number(from)?);
                 self.run.gate.drop_grant();
-                while self.run.turn.pass().is_none() {
+                while self.run.pass().is_none() {
                     if from.is_empty() {
                         self.run.turn.wake(WaitKey(1), 1);
                     } else {

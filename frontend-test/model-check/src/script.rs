@@ -217,7 +217,7 @@ impl Replica {
     /// Makes a call, or admits the next entry if the gate holds the call back. Returns `false` if
     /// neither is possible.
     fn run(&mut self, script: &[Entry], unbounded: bool) -> bool {
-        let holder = self.execution.turn.holder().or_else(|| self.execution.turn.pass());
+        let holder = self.execution.turn.holder().or_else(|| self.execution.pass());
         let Some(thread) = holder else {
             if self.admitted == self.arrived {
                 return false;

@@ -146,7 +146,7 @@ impl Server {
     /// Makes at most `calls` calls, as far as the script goes.
     pub fn run(&mut self, calls: u64) {
         for _ in 0..calls {
-            let holder = self.execution.turn.holder().or_else(|| self.execution.turn.pass());
+            let holder = self.execution.turn.holder().or_else(|| self.execution.pass());
             let Some(thread) = holder else {
                 if self.drop_and_admit() { continue } else { return }
             };
@@ -165,8 +165,17 @@ impl Server {
                 }
                 return;
             }
+            let step = self.workers[thread.0 as usize].step;
             self.act(thread);
-            if self.execution.turn.holder().is_some() && self.execution.turn.spend() {
+            if self.execution.turn.holder().is_none() {
+                continue;
+            }
+            let is_over = match step {
+                Step::Lock => self.execution.spend_slice(true),
+                Step::Store => self.execution.spend_slice(false),
+                _ => self.execution.turn.spend(),
+            };
+            if is_over {
                 self.execution.turn.yield_turn();
             }
         }

@@ -32,15 +32,47 @@ fn a_broken_link_is_found() {
 #[test]
 fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
     let (mut turn, [a, b, c]) = three();
-    assert_eq!(turn.pass(), Some(a));
+    assert_eq!(turn.pass(0), Some(a));
     assert!(!turn.spend());
     assert!(turn.spend());
     turn.yield_turn();
-    assert_eq!(turn.pass(), Some(b));
+    assert_eq!(turn.pass(0), Some(b));
     turn.yield_turn();
-    assert_eq!(turn.pass(), Some(c));
+    assert_eq!(turn.pass(0), Some(c));
     turn.yield_turn();
-    assert_eq!(turn.pass(), Some(a));
+    assert_eq!(turn.pass(0), Some(a));
+}
+
+#[test]
+fn locks_use_up_a_slice_of_agreed_time_and_whoever_took_one_keeps_the_turn() {
+    let (mut turn, [a, b, _]) = three();
+    let slice = SLICE_NANOSECONDS_PER_CALL;
+    assert_eq!(turn.pass(50), Some(a));
+    for _ in 0..100 {
+        assert!(turn.keeps_slice(49 + slice) && !turn.spend_slice(49 + slice, false));
+    }
+    assert!(!turn.keeps_slice(50 + slice) && !turn.spend_slice(50 + slice, true));
+    assert!(turn.spend_slice(50 + slice, false) && turn.spend_slice(50 + 2 * slice, true));
+    // Neither uses up the other.
+    assert!(!turn.spend());
+    turn.yield_turn();
+    assert_eq!(turn.pass(slice), Some(b));
+    assert!(!turn.spend_slice(2 * slice - 1, false) && turn.spend_slice(2 * slice, false));
+}
+
+#[test]
+fn a_quantum_of_one_call_has_no_slice() {
+    let mut turn = Turn::<4>::new(1);
+    for _ in 0..2 {
+        let thread = turn.reserve().unwrap();
+        turn.start(thread);
+    }
+    turn.pass(50).unwrap();
+    assert!(!turn.keeps_slice(50) && turn.spend_slice(50, false) && turn.spend_slice(50, true));
+    turn.end();
+    turn.pass(u64::MAX).unwrap();
+    // No other thread can run.
+    assert!(!turn.spend_slice(u64::MAX, false) && turn.keeps_slice(u64::MAX - 1));
 }
 
 #[test]
@@ -48,7 +80,7 @@ fn a_thread_that_could_pass_the_turn_to_none_makes_calls_without_end() {
     let mut turn = Turn::<4>::new(2);
     let [one, other] = [(); 2].map(|()| turn.reserve().unwrap());
     turn.start(one);
-    assert_eq!(turn.pass(), Some(one));
+    assert_eq!(turn.pass(0), Some(one));
     turn.used = u32::MAX;
     assert!(!turn.spend() && turn.keeps_turn(5));
     turn.start(other);
@@ -60,15 +92,15 @@ fn waiters_wake_in_the_order_of_their_waiting_for_any_key() {
     for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
         let (mut turn, [a, b, c]) = three();
         for key in [lock, other, lock] {
-            turn.pass().unwrap();
+            turn.pass(0).unwrap();
             turn.wait(WaitKey(key), NEVER);
         }
-        assert_eq!(turn.pass(), None);
+        assert_eq!(turn.pass(0), None);
         assert_eq!(turn.waiter(WaitKey(lock), Some(a)), Some(c));
         assert_eq!(turn.wake(WaitKey(lock), 9), 2);
         assert_eq!(turn.wake(WaitKey(other), 1), 1);
         for expected in [a, c, b] {
-            assert_eq!(turn.pass(), Some(expected));
+            assert_eq!(turn.pass(0), Some(expected));
             assert_eq!(turn.woken(expected), Woken::Called);
             turn.end();
         }
@@ -80,15 +112,15 @@ fn waiters_wake_in_the_order_of_their_waiting_for_any_key() {
 fn deadlines_expire_in_their_order() {
     let (mut turn, [a, b, c]) = three();
     for deadline in [30, 10, 10] {
-        turn.pass().unwrap();
+        turn.pass(0).unwrap();
         turn.wait(WaitKey(5), deadline);
     }
     assert_eq!(turn.first_deadline(), 10);
     turn.expire(9);
-    assert_eq!(turn.pass(), None);
+    assert_eq!(turn.pass(0), None);
     turn.expire(30);
     for expected in [b, c, a] {
-        assert_eq!(turn.pass(), Some(expected));
+        assert_eq!(turn.pass(0), Some(expected));
         assert_eq!(turn.woken(expected), Woken::Expired);
         turn.end();
     }
@@ -99,16 +131,16 @@ fn deadlines_expire_in_their_order() {
 fn the_last_instant_expires_all_deadlines_and_returns() {
     let (mut turn, [a, b, _]) = three();
     for deadline in [NEVER, u64::MAX - 1] {
-        turn.pass().unwrap();
+        turn.pass(0).unwrap();
         turn.wait(WaitKey(5), deadline);
     }
     turn.expire(u64::MAX);
-    turn.pass().unwrap();
+    turn.pass(0).unwrap();
     turn.end();
-    assert_eq!(turn.pass(), Some(b));
+    assert_eq!(turn.pass(0), Some(b));
     turn.end();
-    assert_eq!((turn.pass(), turn.wake(WaitKey(5), 1)), (None, 1));
-    assert_eq!(turn.pass(), Some(a));
+    assert_eq!((turn.pass(0), turn.wake(WaitKey(5), 1)), (None, 1));
+    assert_eq!(turn.pass(0), Some(a));
 }
 
 #[test]
@@ -118,7 +150,7 @@ fn a_full_table_refuses_threads_and_numbers_are_used_again() {
     assert_eq!(turn.reserve(), None);
     turn.release(fourth);
     assert_eq!(turn.reserve(), Some(fourth));
-    turn.pass();
+    turn.pass(0);
     turn.end();
     assert_eq!(turn.reserve(), Some(a));
 }
@@ -128,7 +160,7 @@ fn a_full_table_refuses_threads_and_numbers_are_used_again() {
 fn a_requeued_waiter_waits_for_the_other_key_behind_its_waiters_with_its_deadline() {
     let (mut turn, [a, b, c]) = three();
     for (key, deadline) in [(1, 50), (1, NEVER), (2, NEVER)] {
-        turn.pass().unwrap();
+        turn.pass(0).unwrap();
         turn.wait(WaitKey(key), deadline);
     }
     turn.requeue(a, WaitKey(2));
@@ -150,17 +182,17 @@ fn a_reserved_thread_waits_and_comes_up_in_the_order_of_deadlines() {
         if timed {
             turn.wait_reserved(timer, WaitKey(9), deadline);
         }
-        turn.pass().unwrap();
+        turn.pass(0).unwrap();
         turn.wait(WaitKey(5), deadline);
     }
     assert_eq!(turn.first_deadline(), 10);
     // It began to wait before the others with its deadline.
     turn.expire(20);
     for expected in [c, timer, a, b] {
-        assert_eq!((turn.pass(), turn.woken(expected)), (Some(expected), Woken::Expired));
+        assert_eq!((turn.pass(0), turn.woken(expected)), (Some(expected), Woken::Expired));
         turn.wait(WaitKey(5), NEVER);
     }
-    assert_eq!((turn.pass(), turn.first_deadline()), (None, NEVER));
+    assert_eq!((turn.pass(0), turn.first_deadline()), (None, NEVER));
 }
 
 // specs: S11
@@ -170,7 +202,7 @@ fn a_waiting_threads_deadline_changes_both_ways() {
     let timer = turn.reserve().unwrap();
     turn.wait_reserved(timer, WaitKey(9), NEVER);
     for _ in 0..3 {
-        turn.pass().unwrap();
+        turn.pass(0).unwrap();
         turn.wait(WaitKey(5), NEVER);
     }
     turn.set_deadline(timer, 10);
@@ -180,15 +212,15 @@ fn a_waiting_threads_deadline_changes_both_ways() {
     turn.set_deadline(b, 5);
     turn.expire(29);
     assert_eq!(
-        [turn.pass(), {
+        [turn.pass(0), {
             turn.end();
-            turn.pass()
+            turn.pass(0)
         }],
         [Some(b), Some(a)]
     );
     turn.end();
-    assert_eq!((turn.pass(), turn.first_deadline()), (None, 30));
+    assert_eq!((turn.pass(0), turn.first_deadline()), (None, 30));
     turn.expire(30);
-    assert_eq!(turn.pass(), Some(timer));
+    assert_eq!(turn.pass(0), Some(timer));
     turn.invariants();
 }

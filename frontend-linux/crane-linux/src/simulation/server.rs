@@ -254,7 +254,7 @@ impl SimServer {
                 if self.begin() { continue } else { return false }
             };
             self.processor += 1;
-            let holder = execution.turn.holder().or_else(|| execution.turn.pass());
+            let holder = execution.turn.holder().or_else(|| execution.pass());
             let Some(thread) = holder else {
                 execution.gate.drop_grant();
                 if self.admit() {

@@ -62,7 +62,11 @@ pub(super) fn lock<L: Shareable>(
     let mut held = begin(Call::Lock, 0)?;
     let deadline = deadline(&mut held);
     let result = acquire(&mut held, lock, deadline, attempt);
-    held.end();
+    if result == 0 {
+        held.end_of_lock(true);
+    } else {
+        held.end();
+    }
     Some(result)
 }
 
@@ -71,7 +75,12 @@ pub(super) fn lock<L: Shareable>(
 pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
     let held = begin(Call::TryLock, 0)?;
     let result = attempt();
-    held.end();
+    if result == 0 {
+        held.end_of_lock(true);
+    } else {
+        // Whoever tries again and again lets the owner run.
+        held.end();
+    }
     Some(result)
 }
 
@@ -86,7 +95,7 @@ pub(super) fn unlock(
     let mut held = begin(Call::Unlock, 0)?;
     let result = release();
     wake(&mut held, address, count);
-    held.end();
+    held.end_of_lock(false);
     Some(result)
 }
 
@@ -108,8 +117,11 @@ pub(super) fn never(_: &mut Held) -> Result<u64, c_int> {
 /// The hooks of one kind of lock: waiting, with a deadline, and not waiting.
 macro_rules! lock_hooks {
     ($type:ty, $attempt:ident, wait $wait:ident) => {
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $wait(object: *mut $type) -> std::ffi::c_int {
+        lock_hooks!($type, $attempt, wait [#[unsafe(no_mangle)]] $wait = $wait);
+    };
+    ($type:ty, $attempt:ident, wait [$($form:tt)*] $name:ident = $wait:ident) => {
+        $($form)*
+        unsafe extern "C" fn $name(object: *mut $type) -> std::ffi::c_int {
             let never = $crate::hooks::lock::never;
             $crate::hooks::lock::lock(object, never, || $attempt(object))
                 .unwrap_or_else(|| {
@@ -162,10 +174,13 @@ macro_rules! lock_hooks {
             })
         }
     };
-    ($type:ty, $count:expr, free $name:ident) => {
-        #[unsafe(no_mangle)]
+    ($type:ty, $count:expr, free $free:ident) => {
+        lock_hooks!($type, $count, free [#[unsafe(no_mangle)]] $free = $free);
+    };
+    ($type:ty, $count:expr, free [$($form:tt)*] $name:ident = $free:ident) => {
+        $($form)*
         unsafe extern "C" fn $name(object: *mut $type) -> std::ffi::c_int {
-            let real = real!($name: fn(*mut $type) -> std::ffi::c_int);
+            let real = real!($free: fn(*mut $type) -> std::ffi::c_int);
             // SAFETY: the caller's own argument.
             let release = || unsafe { real(object) };
             $crate::hooks::lock::unlock(object.cast(), $count, release).unwrap_or_else(release)
