@@ -97,10 +97,14 @@ fn membership_of(number: u32) -> Membership {
 #[inline]
 pub(crate) fn in_hook<R>(base: usize, what: impl FnOnce(ThreadId) -> R) -> Option<R> {
     let word = MemberWord::at(base);
-    let Membership::Outside(me) = membership_of(word.get()) else { return None };
-    word.set((u32::from(me.0) + 1) | INSIDE);
-    let result = what(me);
-    word.set(u32::from(me.0) + 1);
+    let number = word.get();
+    // In few instructions: neither 0 nor with `INSIDE`.
+    if number.wrapping_sub(1) >= INSIDE - 1 {
+        return None;
+    }
+    word.set(number | INSIDE);
+    let result = what(ThreadId((number - 1) as u16));
+    word.set(number);
     Some(result)
 }
 

@@ -27,11 +27,15 @@ impl Real {
     }
 
     /// Returns the function's address.
+    #[inline(always)]
     pub(crate) fn address(&self) -> *mut c_void {
         let found = self.found.load(Ordering::Relaxed);
-        if !found.is_null() {
-            return found;
-        }
+        if found.is_null() { self.find() } else { found }
+    }
+
+    /// Looks the function up.
+    #[cold]
+    fn find(&self) -> *mut c_void {
         // Condition variables of before 2003 have the same name; the plain lookup may find those.
         let versioned = OLD_TWINS.contains(&self.name);
         // SAFETY: names end with a zero byte; the linker's own functions take no lock of ours.

@@ -168,9 +168,18 @@ pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; T
 /// The process that takes part. A child after fork takes no part.
 pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
 
-/// A word that is 1 in the process that takes part. The kernel wipes its page in a child after
-/// fork. Null: the kernel cannot (before Linux 4.14).
-static PARENT: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// A word that says that this is the process that takes part, and how its threads run. The kernel
+/// wipes its page in a child after fork.
+static PARENT: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const UNKNOWN).cast_mut());
+
+/// The word in its place if the kernel cannot do that (before Linux 4.14).
+static UNKNOWN: AtomicU32 = AtomicU32::new(ANY);
+
+/// Values of that word: the parent whose threads run one at a time, any other parent, and a process
+/// whose number must be asked for.
+const SERIAL_PARENT: u32 = 1;
+const PARALLEL_PARENT: u32 = 2;
+const ANY: u32 = 3;
 
 /// Whether threads run one at a time.
 pub(crate) static SERIAL: AtomicBool = AtomicBool::new(true);
@@ -183,12 +192,15 @@ pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
     PROCESS.store(sys::pid(), Ordering::SeqCst);
-    PARENT.store(wiped_on_fork().unwrap_or(ptr::null_mut()), Ordering::SeqCst);
+    let word = if schedule == Schedule::Serial { SERIAL_PARENT } else { PARALLEL_PARENT };
+    if let Some(place) = wiped_on_fork(word) {
+        PARENT.store(place, Ordering::SeqCst);
+    }
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// Maps a word that is 1 here and 0 in a child after fork.
-fn wiped_on_fork() -> Option<*mut AtomicU32> {
+/// Maps a word that has a value here and is 0 in a child after fork.
+fn wiped_on_fork(value: u32) -> Option<*mut AtomicU32> {
     const PAGE: usize = 4096;
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice.
@@ -197,18 +209,29 @@ fn wiped_on_fork() -> Option<*mut AtomicU32> {
     unsafe { madvise(page, PAGE, Advice::LinuxWipeOnFork) }.ok()?;
     let word = page.cast::<AtomicU32>();
     // SAFETY: a page of zeros that stays mapped.
-    unsafe { &*word }.store(1, Ordering::SeqCst);
+    unsafe { &*word }.store(value, Ordering::SeqCst);
     Some(word)
 }
 
 /// Returns whether this is a child after fork of the process that takes part.
 pub(crate) fn is_child() -> bool {
-    let word = PARENT.load(Ordering::Relaxed);
-    // SAFETY: null, or a word that stays mapped (see `wiped_on_fork`).
-    match unsafe { word.as_ref() } {
-        Some(word) => word.load(Ordering::Relaxed) == 0,
-        None => PROCESS.load(Ordering::Relaxed) != sys::pid(),
+    match parent_word() {
+        ANY => PROCESS.load(Ordering::Relaxed) != sys::pid(),
+        word => word == 0,
     }
+}
+
+/// Returns whether this is the process that takes part, and its threads run one at a time. The
+/// answer `false` is always permitted.
+#[inline]
+pub(crate) fn is_serial_parent() -> bool {
+    parent_word() == SERIAL_PARENT
+}
+
+#[inline]
+fn parent_word() -> u32 {
+    // SAFETY: a static word, or one that stays mapped (see `wiped_on_fork`).
+    unsafe { &*PARENT.load(Ordering::Relaxed) }.load(Ordering::Relaxed)
 }
 
 /// Puts the region in place, once, before the rest of the state, because a failure to make that

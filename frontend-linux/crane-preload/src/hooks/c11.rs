@@ -90,10 +90,10 @@ macro_rules! alias {
     };
 }
 
-alias!(mtx_lock(mutex: *mut Mutex) = libc::pthread_mutex_lock);
+alias!(mtx_lock(mutex: *mut Mutex) = super::mutex::lock_in_full);
 alias!(mtx_trylock(mutex: *mut Mutex) = libc::pthread_mutex_trylock);
 alias!(mtx_timedlock(mutex: *mut Mutex, limit: *const timespec) = pthread_mutex_timedlock);
-alias!(mtx_unlock(mutex: *mut Mutex) = libc::pthread_mutex_unlock);
+alias!(mtx_unlock(mutex: *mut Mutex) = super::mutex::unlock_in_full);
 alias!(cnd_wait(cond: *mut Cond, mutex: *mut Mutex) = libc::pthread_cond_wait);
 alias!(cnd_timedwait(cond: *mut Cond, mutex: *mut Mutex, limit: *const timespec)
     = libc::pthread_cond_timedwait);

@@ -44,6 +44,7 @@ pub(super) fn numbered(round: u32) -> u32 {
 
 /// Counts an image of the process.
 pub(super) fn forget() {
+    selector::forget_known();
     HOLDS.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -85,7 +86,16 @@ pub(crate) fn look(round: u32) {
 /// Returns whether a thread with this word has the settings of this round.
 #[inline]
 pub(super) fn is_settled(word: u64, round: u32) -> bool {
-    word == selector::blocking(numbered(round)) | tsc::wanted()
+    selector::is_known(word, round) || is_found_settled(word, round)
+}
+
+#[inline(never)]
+fn is_found_settled(word: u64, round: u32) -> bool {
+    let is_settled = word == selector::blocking(numbered(round)) | tsc::wanted();
+    if is_settled {
+        selector::know(word, round);
+    }
+    is_settled
 }
 
 #[cold]

@@ -4,6 +4,7 @@
 //! the allocator, and the dynamic linker's look-up may allocate. The kernel reads the lowest byte.
 
 use std::arch::{asm, global_asm};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 global_asm!(
     ".pushsection .tbss.crane_net_word,\"awT\",@nobits",
@@ -27,6 +28,31 @@ pub(super) const FORBIDS: u64 = 1 << 9;
 const LEFT_SHIFT: u32 = 16;
 const LEFT: u64 = 0xff << LEFT_SHIFT;
 const ROUND_SHIFT: u32 = 32;
+
+/// The word that threads have whose settings are those of a round, and that round, as found last.
+static KNOWN_WORD: AtomicU64 = AtomicU64::new(0);
+static KNOWN_ROUND: AtomicU64 = AtomicU64::new(UNKNOWN);
+/// A number that is no round.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Returns whether a thread with this word is known to have the settings of a round.
+#[inline]
+pub(super) fn is_known(word: u64, round: u32) -> bool {
+    KNOWN_WORD.load(Ordering::Relaxed) == word
+        && KNOWN_ROUND.load(Ordering::Relaxed) == u64::from(round)
+}
+
+/// Records that a thread with this word has them. The calling thread has the turn.
+pub(super) fn know(word: u64, round: u32) {
+    KNOWN_ROUND.store(UNKNOWN, Ordering::SeqCst);
+    KNOWN_WORD.store(word, Ordering::SeqCst);
+    KNOWN_ROUND.store(u64::from(round), Ordering::SeqCst);
+}
+
+/// Records that the settings of rounds are others from now on.
+pub(super) fn forget_known() {
+    KNOWN_ROUND.store(UNKNOWN, Ordering::SeqCst);
+}
 
 /// Returns the address of the calling thread's word.
 pub(super) fn address() -> usize {

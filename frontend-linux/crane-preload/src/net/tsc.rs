@@ -60,7 +60,7 @@ pub(super) fn begin(watched: Watched, clock: ReadClock) {
     let _ = CLOCK.set(clock);
     HAS_WINDOWS.store(watched == Watched::InWindows, Ordering::SeqCst);
     let now = if watched == Watched::InSamples { 0 } else { FORBIDS };
-    NOW.store(now, Ordering::SeqCst);
+    set_now(now);
 }
 
 /// Ends the start of the program.
@@ -90,9 +90,9 @@ fn pass_edge(opens: bool) {
         return;
     }
     if opens {
-        NOW.store(FORBIDS, Ordering::Relaxed);
+        set_now(FORBIDS);
     } else if !IS_FIRST.swap(false, Ordering::Relaxed) {
-        NOW.store(0, Ordering::Relaxed);
+        set_now(0);
     }
 }
 
@@ -100,7 +100,7 @@ fn pass_edge(opens: bool) {
 /// holds the turn.
 pub(super) fn found() {
     if HAS_WINDOWS.swap(false, Ordering::Relaxed) {
-        NOW.store(FORBIDS, Ordering::Relaxed);
+        set_now(FORBIDS);
     }
 }
 
@@ -114,6 +114,11 @@ pub(super) fn now() -> u64 {
 #[inline]
 pub(super) fn wanted() -> u64 {
     NOW.load(Ordering::Relaxed)
+}
+
+fn set_now(now: u64) {
+    NOW.store(now, Ordering::SeqCst);
+    selector::forget_known();
 }
 
 fn set(setting: i32) {
