@@ -12,10 +12,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread::scope;
+use std::time::{Duration, Instant};
 
 use super::binary::crane_linux;
 use super::group::Group;
+use super::healthy::scan;
 use super::idle::cpu_time;
 use super::load::{self, Load};
 use super::machine::Machine;
@@ -65,11 +67,56 @@ pub struct Pair {
     pub most: f64,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    /// A page of civetweb.
+    Page,
+    /// That redis keeps a value.
+    Set,
+    /// That clamd scans some bytes.
+    Scan,
+}
+
+impl Asked {
+    fn program(self, folder: &Path) -> Program {
+        match self {
+            Self::Page => program::civetweb(folder, 8),
+            Self::Set => program::redis(folder),
+            Self::Scan => program::clamd(folder),
+        }
+    }
+
+    /// Asks for it, and returns the number of requests per second.
+    fn ask(self, address: SocketAddr, load: Load) -> f64 {
+        match self {
+            Self::Page => load::ab(address, PAGE, load).expect("no failed request").rate,
+            Self::Set => {
+                let figures = load::redis_benchmark(address, "set", load);
+                figures.expect("no failed request")[0].rate
+            }
+            Self::Scan => scan_all(address, load),
+        }
+    }
+}
+
+/// Has clamd scan, and returns the number of scans per second.
+fn scan_all(address: SocketAddr, load: Load) -> f64 {
+    let start = Instant::now();
+    let each = load.requests / load.connections;
+    scope(|scope| {
+        for _ in 0..load.connections {
+            scope.spawn(|| (0..each).for_each(|_| scan(address).expect("no failed scan")));
+        }
+    });
+    f64::from(each * load.connections) / start.elapsed().as_secs_f64()
+}
+
 /// A kind of request.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     name: &'static str,
-    web: bool,
+    asked: Asked,
     load: Load,
 }
 
@@ -159,18 +206,19 @@ pub fn run(
     let web = |requests, connections, keepalive| Load { requests, connections, keepalive };
     let redis = |connections| Load { requests: 20_000, connections, keepalive: true };
     let mut kinds = vec![
-        Kind { name: SHARED, web: true, load: web(4000, 8, true) },
-        Kind { name: "civetweb, kept, c=1", web: true, load: web(2000, 1, true) },
-        Kind { name: "civetweb, c=8", web: true, load: web(4000, 8, false) },
-        Kind { name: "redis set, c=8", web: false, load: redis(8) },
-        Kind { name: "redis set, c=50", web: false, load: redis(50) },
+        Kind { name: SHARED, asked: Asked::Page, load: web(4000, 8, true) },
+        Kind { name: "civetweb, kept, c=1", asked: Asked::Page, load: web(2000, 1, true) },
+        Kind { name: "civetweb, c=8", asked: Asked::Page, load: web(4000, 8, false) },
+        Kind { name: "redis set, c=8", asked: Asked::Set, load: redis(8) },
+        Kind { name: "redis set, c=50", asked: Asked::Set, load: redis(50) },
+        Kind { name: "clamd scan, c=8", asked: Asked::Scan, load: web(2000, 8, false) },
     ];
     kinds.retain(|kind| kind.name.contains(only));
     let none = vec![Samples::default(); contenders.len()];
     let mut lines: Vec<Line> =
         kinds.iter().map(|kind| Line { name: kind.name, samples: none.clone() }).collect();
-    for web in [true, false] {
-        if kinds.iter().all(|kind| kind.web != web) {
+    for asked in [Asked::Page, Asked::Set, Asked::Scan] {
+        if kinds.iter().all(|kind| kind.asked != asked) {
             continue;
         }
         for together in contenders.chunk_by(|one, other| one.1.runs_beside(&other.1)) {
@@ -178,14 +226,10 @@ pub fn run(
             let machine = Machine::take("cost");
             let places: Vec<Machine> = together.iter().map(|_| machine.share("cost")).collect();
             let start = |((_, contender), place): (&(String, Contender), &Machine)| {
-                let program = match web {
-                    true => program::civetweb(place.folder(), 8),
-                    false => program::redis(place.folder()),
-                };
-                Server::start(place, program, contender)
+                Server::start(place, asked.program(place.folder()), contender)
             };
             let servers: Vec<Server> = together.iter().zip(&places).map(start).collect();
-            for (kind, line) in kinds.iter().zip(&mut lines).filter(|(k, _)| k.web == web) {
+            for (kind, line) in kinds.iter().zip(&mut lines).filter(|(k, _)| k.asked == asked) {
                 for round in 1..=rounds {
                     let mut order: Vec<usize> = (0..servers.len()).collect();
                     // Neither is always behind the other.
@@ -306,14 +350,7 @@ impl Server {
 
     /// Returns processor time in microseconds for a request, and requests per second.
     fn serve(&self, kind: Kind) -> (f64, f64) {
-        let ask = |load| {
-            if kind.web {
-                load::ab(self.address(), PAGE, load).expect("no failed request").rate
-            } else {
-                let figures = load::redis_benchmark(self.address(), "set", load);
-                figures.expect("no failed request")[0].rate
-            }
-        };
+        let ask = |load| kind.asked.ask(self.address(), load);
         ask(Load { requests: kind.load.requests / 20, ..kind.load });
         let before = self.cpu();
         let rate = ask(kind.load);

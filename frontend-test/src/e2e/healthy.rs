@@ -169,19 +169,21 @@ fn ask_memcached(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Scans by `INSTREAM` (clamd(8)): chunks with their lengths, then one of length 0.
 fn ask_clamd(address: SocketAddr) -> io::Result<()> {
-    for _ in 0..REQUESTS / 20 {
-        let mut stream = connect(address)?;
-        stream.write_all(b"zINSTREAM\0")?;
-        stream.write_all(&(SCANNED.len() as u32).to_be_bytes())?;
-        stream.write_all(&SCANNED)?;
-        stream.write_all(&[0; 4])?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        is(&answer, b"stream: OK\0")?;
-    }
-    Ok(())
+    (0..REQUESTS / 20).try_for_each(|_| scan(address))
+}
+
+/// Has clamd scan some bytes by `INSTREAM` (clamd(8)): chunks with their lengths, then one of
+/// length 0.
+pub(super) fn scan(address: SocketAddr) -> io::Result<()> {
+    let mut stream = connect(address)?;
+    stream.write_all(b"zINSTREAM\0")?;
+    stream.write_all(&(SCANNED.len() as u32).to_be_bytes())?;
+    stream.write_all(&SCANNED)?;
+    stream.write_all(&[0; 4])?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    is(&answer, b"stream: OK\0")
 }
 
 fn ask_node(address: SocketAddr) -> io::Result<()> {
