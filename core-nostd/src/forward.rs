@@ -177,7 +177,11 @@ impl OpKind {
             Op::Reset { .. } => Self::Reset { number },
             Op::Drained { total, .. } => Self::Drained { number, total },
             Op::Retire { generation, .. } => Self::Retire { generation },
-            Op::Time | Op::Member { .. } | Op::Halt { .. } | Op::Restart { .. } => return None,
+            Op::Time
+            | Op::Member { .. }
+            | Op::Halt { .. }
+            | Op::Restart { .. }
+            | Op::Signal { .. } => return None,
         })
     }
 

@@ -27,6 +27,9 @@ pub const ADDRESS_BYTES_MAX: usize = 128;
 /// The number of bytes of a server's command in an op.
 pub const COMMAND_BYTES_MAX: usize = 8 * 1024;
 
+/// The highest number of a signal (signal(7)).
+pub const SIGNAL_MAX: u8 = 64;
+
 /// Addresses that a server may bind although not every host has them.
 pub const SERVICE_ADDRESSES_MAX: usize = 16;
 

@@ -49,6 +49,8 @@ pub enum Admitted<'a> {
     Retired(NodeId),
     /// The program ends here, and this incarnation of it begins.
     Restarted(Incarnation),
+    /// The program gets the signal of this number.
+    Signalled(u8),
 }
 
 /// Why a connection is refused.
@@ -168,6 +170,7 @@ where
             Op::Retire { .. } if broken(Mutant::RetireIgnored) => Admitted::Nothing,
             Op::Retire { node, generation } => self.retire(node, generation),
             Op::Restart { incarnation, .. } => self.restart(incarnation),
+            Op::Signal { incarnation, number } => self.signal(incarnation, number),
         }
     }
 
@@ -176,6 +179,15 @@ where
     fn restart<'a>(&self, incarnation: Incarnation) -> Admitted<'a> {
         match incarnation > self.incarnation || broken(Mutant::RestartUnchecked) {
             true => Admitted::Restarted(incarnation),
+            false => Admitted::Nothing,
+        }
+    }
+
+    /// Returns whether a signal counts: it does for the incarnation that it was meant for.
+    // specs: S14
+    fn signal<'a>(&self, incarnation: Incarnation, number: u8) -> Admitted<'a> {
+        match incarnation == self.incarnation {
+            true => Admitted::Signalled(number),
             false => Admitted::Nothing,
         }
     }

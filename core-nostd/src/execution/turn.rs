@@ -32,9 +32,9 @@ pub enum Woken {
 /// The deadline of a wait without a deadline.
 pub const NEVER: u64 = u64::MAX;
 
-/// The nanoseconds of agreed time for which the holder may take and leave locks before it lets other
-/// threads run, by each call of the quantum but the first. 100 calls give 2 ms, which is about what
-/// Linux lets a thread run while others want its processor.
+/// The nanoseconds of agreed time for which the holder may take and leave locks before it lets
+/// other threads run, by each call of the quantum but the first. 100 calls give 2 ms, which is
+/// about what Linux lets a thread run while others want its processor.
 const SLICE_NANOSECONDS_PER_CALL: u64 = 20_000;
 
 /// The number that means no thread.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, Incarnation, NodeId, Slot};
-use crate::limits::{ADDRESS_BYTES_MAX, COMMAND_BYTES_MAX, INCARNATIONS_MAX, SEND_BYTES_MAX};
+use crate::limits::{
+    ADDRESS_BYTES_MAX, COMMAND_BYTES_MAX, INCARNATIONS_MAX, SEND_BYTES_MAX, SIGNAL_MAX,
+};
 
 use super::WireError;
 
@@ -163,6 +165,13 @@ pub enum Op<'a> {
         #[serde(borrow)]
         reason: RestartReason<'a>,
     },
+    /// An operator has ordered that the server's program gets a signal.
+    Signal {
+        /// The incarnation that is to get it; another one does not.
+        incarnation: Incarnation,
+        /// The signal's number (signal(7)), from 1 to [`SIGNAL_MAX`].
+        number: u8,
+    },
 }
 
 /// Why the server program starts again.
@@ -222,6 +231,7 @@ impl<'a> Op<'a> {
             Op::Restart { incarnation, reason } => {
                 (2..=INCARNATIONS_MAX).contains(&incarnation.0) && reason.fits(*incarnation)
             }
+            Op::Signal { number, .. } => (1..=SIGNAL_MAX).contains(number),
             _ => true,
         };
         if bounded { Ok((op, rest)) } else { Err(WireError::OutOfBounds) }
@@ -239,6 +249,7 @@ impl<'a> Op<'a> {
             Op::Restart { reason: RestartReason::Upgraded { command, .. }, .. } => {
                 command.len() <= COMMAND_BYTES_MAX
             }
+            Op::Signal { number, .. } => (1..=SIGNAL_MAX).contains(number),
             _ => true,
         };
         if !bounded {
@@ -259,7 +270,8 @@ impl<'a> Op<'a> {
             | Op::Retire { .. }
             | Op::Member { .. }
             | Op::Halt { .. }
-            | Op::Restart { .. } => None,
+            | Op::Restart { .. }
+            | Op::Signal { .. } => None,
         }
     }
 }
@@ -290,6 +302,18 @@ mod tests {
             let incarnation = Incarnation(number);
             let op = Op::Restart { incarnation, reason: RestartReason::Ordered };
             assert_eq!(decoded(op), Err(WireError::OutOfBounds), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_signal_has_a_number_that_a_signal_can_have() {
+        let mut space = [0; 16];
+        for (number, fits) in [(0, false), (1, true), (SIGNAL_MAX, true), (SIGNAL_MAX + 1, false)] {
+            let op = Op::Signal { incarnation: Incarnation::FIRST, number };
+            assert_eq!(op.encode(&mut space).is_ok(), fits, "{number}");
+            // Another program may write it without a look at the bounds.
+            let bytes = postcard::to_slice(&op, &mut space).unwrap();
+            assert_eq!(Op::decode(bytes).is_ok(), fits, "{number}");
         }
     }
 

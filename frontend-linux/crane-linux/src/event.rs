@@ -142,6 +142,13 @@ pub(crate) enum Event {
         /// The reason.
         why: String,
     },
+    /// The group sends the server's program a signal.
+    Signal {
+        /// The signal's name.
+        signal: String,
+        /// The slot of its op.
+        slot: u64,
+    },
     /// The server's program was started.
     ServerStarted,
     /// The server's program has ended.
@@ -249,6 +256,9 @@ impl fmt::Display for Event {
                 "the server starts again behind slot {slot}, on its files, as incarnation \
                  {incarnation}: {why}"
             ),
+            Self::Signal { signal, slot } => {
+                write!(f, "the server's program gets {signal} at slot {slot}")
+            }
             Self::ServerStarted => f.write_str("the server's program has been started"),
             Self::ServerEnded { text } => f.write_str(text),
             Self::Fault { text } => write!(f, "fault: {text}"),

@@ -26,6 +26,22 @@ The command compares the highest slot that both sides have, and works while the 
 Exit status: 0 if everything that both sides keep is equal; 1 if they differ; 2 if the command
 cannot compare them (the last line says why).";
 
+pub(crate) const SIGNAL_HELP: &str = "\
+The signal is an op of the log: it reaches the program at the same call on each replica, so that
+what the program does of it is the same everywhere. Use it where you would use kill(1): to let a
+server read its configuration again (HUP), open its log files anew (USR1), or end by itself (TERM).
+A signal that a person sends to one replica's process reaches that one alone.
+
+For example:
+  crane-linux signal HUP --peers a,b,c      # or --data-dir D
+
+A program without a handler ends, or ignores the signal, as natively: a program that ends so is
+started again on its files, as if it had crashed. SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU and
+SIGCONT, those of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), and the two that libc
+keeps for itself (32 and 33) cannot be sent.
+
+It exits with 1 if the signal is not known to have been sent.";
+
 pub(crate) const RESTART_HELP: &str = "\
 The group agrees on one slot of the log, at which the server of each replica ends as by a loss of
 power: what it has written to its files is there when it starts again, at once, and what it had in

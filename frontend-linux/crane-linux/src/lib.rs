@@ -71,6 +71,8 @@ mod roster;
 mod server_program;
 mod server_user;
 mod show;
+mod signal;
+mod signal_name;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod start;
@@ -141,6 +143,7 @@ pub fn run() -> ! {
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Restart(args)), _) => restart::run(args),
+        (Some(Subcommands::Signal { signal, group }), _) => signal::run(*signal, group),
         (Some(Subcommands::Upgrade(args)), _) => upgrade::run(args),
         (Some(Subcommands::Checkpoint(command)), _) => checkpoint::run(command),
         (Some(Subcommands::Member(command)), _) => member::run(command),

@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::every::CheckpointEvery;
 use crate::floor::FloorArg;
 use crate::help::{
-    ADD_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
+    ADD_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, SIGNAL_HELP, UPGRADE_HELP,
 };
 use crate::keys::args::KeysCommands;
 use crate::log::args::LogCommands;
+use crate::signal_name::SignalName;
 use crate::terminal::LogLevel;
 
 /// The default number of files that a server may have open.
@@ -80,6 +81,15 @@ pub(crate) enum Subcommands {
     /// Restarts the server on all replicas at one point, on the files that it has written.
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Sends the server's program a signal on all replicas at one point, as kill(1) does natively.
+    #[command(after_help = SIGNAL_HELP)]
+    Signal {
+        /// The signal: its name, with or without SIG, or its number.
+        signal: SignalName,
+        /// The group.
+        #[command(flatten)]
+        group: GroupArgs,
+    },
     /// Lets another program, or the same one with other arguments or files, take the place of the
     /// server on all replicas.
     #[command(after_help = UPGRADE_HELP)]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use crate::signal_name::SignalName;
 use crane_core::paxos::{Content, Record};
 use crane_core::wire::{EntryPayload, Founder, Genesis, Op, RestartReason};
 
@@ -140,6 +141,7 @@ fn describe_entry(payload: &[u8]) -> String {
                 write!(text, ", member {node} at {address}{what}")
             }
             Op::Halt { slot } => write!(text, ", halt, because servers differ before {slot}"),
+            Op::Signal { number, .. } => write!(text, ", signal {}", SignalName::of(number)),
             Op::Restart { incarnation, reason } => {
                 write!(text, ", restart as incarnation {incarnation}").and_then(|()| match reason {
                     RestartReason::Ordered => write!(text, " by an order"),

@@ -50,6 +50,7 @@ mod real;
 
 mod announce;
 mod bases;
+mod call;
 mod caller;
 mod cancellation;
 mod capacities;

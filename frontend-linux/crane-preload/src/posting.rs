@@ -69,6 +69,23 @@ pub(crate) fn send(
     }
 }
 
+/// Sends the process the signals of a set, which an operator has ordered, the lowest number first.
+/// Without a handler, the kernel takes the default action.
+// specs: S14
+#[cold]
+pub(crate) fn send_ordered(world: &mut World, ordered: u64) {
+    for signal in 1..=64 {
+        if ordered & signals::bit(signal) == 0 {
+            continue;
+        }
+        let info = signals::sent_by_self(signal, libc::SI_USER);
+        // A thread that waits for the script in a call is no caller: it gets the signal behind it.
+        if send(world, None, Target::Process, &info) == Route::Kernel {
+            keep_in_kernel(world, Target::Process, &info);
+        }
+    }
+}
+
 /// Ends the wait of a thread to which a signal was posted, if it waits.
 pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
     if world.run.turn.is_waiting(thread) {

@@ -12,6 +12,7 @@ use crate::execution::{On, ProgramExecution};
 use crate::hold;
 use crate::notes;
 use crate::outside;
+use crate::posting;
 use crate::readiness;
 use crate::signals;
 use crate::trouble;
@@ -106,6 +107,7 @@ fn admit_head(world: &mut World) -> bool {
     let slot = Slot(record.numbers[0]);
     let real = !record.bytes.is_empty();
     let (mut is_full, mut restarts) = (false, false);
+    let mut ordered: u64 = 0;
     if real {
         let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
@@ -117,6 +119,10 @@ fn admit_head(world: &mut World) -> bool {
                 Admitted::Nothing | Admitted::Retired(_) => None,
                 Admitted::Restarted(_) => {
                     restarts = true;
+                    None
+                }
+                Admitted::Signalled(number) => {
+                    ordered |= signals::bit(i32::from(number));
                     None
                 }
                 Admitted::Refused(conn, why) => {
@@ -172,6 +178,9 @@ fn admit_head(world: &mut World) -> bool {
     }
     if is_full {
         notes::full(world, FULL);
+    }
+    if ordered != 0 {
+        posting::send_ordered(world, ordered);
     }
     if real {
         outside::on_admission(world);

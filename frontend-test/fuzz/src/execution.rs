@@ -168,7 +168,8 @@ impl Server {
                 | Admitted::Ended(_)
                 | Admitted::Reset(_)
                 | Admitted::Room(_)
-                | Admitted::Restarted(_) => {}
+                | Admitted::Restarted(_)
+                | Admitted::Signalled(_) => {}
             });
         assert_eq!(mark.slot, self.slot);
         assert!(self.run.gate.agreed() >= before, "agreed time went back");

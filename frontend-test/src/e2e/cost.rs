@@ -67,7 +67,7 @@ pub struct Pair {
     pub most: f64,
 }
 
-/// What is asked for.
+/// The thing that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asked {
     /// A page of civetweb.

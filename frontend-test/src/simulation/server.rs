@@ -272,7 +272,7 @@ impl Server {
                         refused.insert(id);
                     }
                     Admitted::Restarted(incarnation) => next = Some(incarnation),
-                    Admitted::Nothing | Admitted::Room(_) => {}
+                    Admitted::Nothing | Admitted::Room(_) | Admitted::Signalled(_) => {}
                 }
             },
         );

@@ -280,3 +280,16 @@ fn the_connections_of_an_incarnation_are_none_of_the_next() {
     assert_eq!(connect(&mut sockets, id(older + 1, 1)), Admitted::Acceptable(listener));
     assert_eq!((sockets.incarnation(), Sockets::<4, 2>::new().incarnation()), (second, first));
 }
+
+#[test]
+fn a_signal_is_for_one_incarnation() {
+    let second = Incarnation(2);
+    let mut sockets = Sockets::<4, 2>::with_table(ConnTable::new(), second);
+    for (incarnation, admitted) in [
+        (Incarnation::FIRST, Admitted::Nothing),
+        (second, Admitted::Signalled(10)),
+        (Incarnation(3), Admitted::Nothing),
+    ] {
+        assert_eq!(sockets.admit(&Op::Signal { incarnation, number: 10 }), admitted);
+    }
+}

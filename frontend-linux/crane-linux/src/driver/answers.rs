@@ -34,6 +34,7 @@ impl<H: Host> Driver<H> {
             Query::Add { address, witness } => outcome(self.order_add(&address, witness)),
             Query::Promote { node } => outcome(self.order_promote(node)),
             Query::Restart => outcome(self.order_restart()),
+            Query::Signal { number } => outcome(self.order_signal(number)),
             Query::Look { command } => outcome(self.order_look(command)),
             Query::Seen => self.show_seen_program(),
             Query::Upgrade { command, base } => outcome(self.order_upgrade(&command, base)),

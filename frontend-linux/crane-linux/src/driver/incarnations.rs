@@ -21,6 +21,7 @@ use crate::meta::LastRestart;
 use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::ServerReport;
 use crate::server_program::{ServerProgram, Upgrade};
+use crate::signal_name::SignalName;
 
 use super::members::{Unmoved, never};
 use super::rooms::{CRASHES_MAX, Finding, FindingKind, Restart};
@@ -59,6 +60,24 @@ impl<H: Host> Driver<H> {
             )));
         }
         self.order(RestartReason::Upgraded { base, command: &command })
+    }
+
+    /// Proposes to send the server's program a signal.
+    // specs: S14
+    pub(super) fn order_signal(&mut self, number: u8) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        if let Some(why) = &self.divergence.halted {
+            return Err(never(why.clone()));
+        }
+        if SignalName::that_may_be_sent(number).is_none() {
+            return Err(never(format!("{} cannot be sent", SignalName::of(number))));
+        }
+        self.must_have_read_all()?;
+        let (slot, incarnation) = (self.node.last().next(), self.script.sum.incarnation);
+        match self.propose_op(Op::Signal { incarnation, number }) {
+            true => Ok(json!({ "slot": slot.0 })),
+            false => Err(ChangeError::Busy.into()),
+        }
     }
 
     fn order(&mut self, reason: RestartReason<'_>) -> Result<Value, Unmoved> {

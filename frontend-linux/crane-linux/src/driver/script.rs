@@ -8,9 +8,11 @@ use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
 
+use crate::event::Event;
 use crate::log::{FETCH_RECORDS, Lookup};
 use crate::net::handshake::short;
 use crate::roster::RosterMember;
+use crate::signal_name::SignalName;
 
 use super::rooms::Restart;
 use super::{Driver, FetchFor, Host, LOOK_AGAIN};
@@ -130,6 +132,10 @@ impl<H: Host> Driver<H> {
                 };
                 let restart = Restart { slot, incarnation, timestamp, crash };
                 self.on_committed_restart(restart, &reason);
+            }
+            Op::Signal { number, incarnation } if incarnation == self.script.sum.incarnation => {
+                let signal = SignalName::of(number).to_string();
+                self.record_event(Event::Signal { signal, slot: slot.0 });
             }
             Op::Member { node, address, witness } => {
                 let address = address.to_string();

@@ -52,6 +52,11 @@ pub enum Query {
     },
     /// Restarts the server on all replicas. The answer has the `incarnation` that begins.
     Restart,
+    /// Sends the server's program a signal, on all replicas. The answer has the `slot` of its op.
+    Signal {
+        /// The signal's number.
+        number: u8,
+    },
     /// Has the replica look at the base of another program of the server.
     Look {
         /// The program and its arguments.

@@ -331,7 +331,7 @@ impl SimServer {
                         }
                         Admitted::Refused(id, _) => refused.push(id),
                         Admitted::Restarted(_) => *is_restarted = true,
-                        Admitted::Nothing => {}
+                        Admitted::Nothing | Admitted::Signalled(_) => {}
                         Admitted::Acceptable(_)
                         | Admitted::Ended(_)
                         | Admitted::Reset(_)

@@ -78,7 +78,7 @@ pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
     if result == 0 {
         held.end_of_lock(true);
     } else {
-        // Whoever tries again and again lets the owner run.
+        // A thread that tries again and again lets the owner run.
         held.end();
     }
     Some(result)

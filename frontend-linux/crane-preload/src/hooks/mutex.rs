@@ -33,7 +33,7 @@ fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
 /// Returns whether the owner of an error-checking mutex locks it again. The owner of a normal mutex
 /// waits for ever in that case, as POSIX says; a recursive mutex does not come here.
 fn locks_itself(mutex: *mut Mutex) -> bool {
-    let words = mutex.cast::<Words>();
+    let words = mutex.cast::<MutexWords>();
     // SAFETY: a mutex is 40 bytes and aligned for an int.
     let (owner, kind) = unsafe { ((*words).owner, (*words).kind) };
     kind & OWNER_KINDS == libc::PTHREAD_MUTEX_ERRORCHECK && owner == crane_shm::sys::tid()
@@ -56,7 +56,7 @@ pub(super) fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
 /// The words of a mutex that are looked at here (glibc's struct __pthread_mutex_s on x86-64; static
 /// initializers fix their places).
 #[repr(C)]
-struct Words {
+struct MutexWords {
     lock: c_int,
     count: u32,
     owner: c_int,
@@ -74,7 +74,7 @@ const TAKEN: c_int = 1;
 /// Returns whether libc's functions only write to a mutex whose lock has this value.
 #[inline(always)]
 fn is_plain(mutex: *mut Mutex, lock: c_int) -> bool {
-    let words = mutex.cast::<Words>();
+    let words = mutex.cast::<MutexWords>();
     // SAFETY: the caller of the hook gave a mutex, which is 40 bytes and aligned for an int.
     unsafe { (*words).lock == lock && (*words).kind & !OWNER_KINDS == 0 }
 }
@@ -84,7 +84,7 @@ fn is_plain(mutex: *mut Mutex, lock: c_int) -> bool {
 /// other one looks at the mutex now.
 #[inline(always)]
 fn set(mutex: *mut Mutex, lock: c_int, owner: u32, users: u32, real: &Real) -> c_int {
-    let words = mutex.cast::<Words>();
+    let words = mutex.cast::<MutexWords>();
     // SAFETY: as above; the documented prototype of both functions.
     unsafe {
         if (*words).kind != libc::PTHREAD_MUTEX_NORMAL || !net::has_floor() {

@@ -374,3 +374,24 @@ fn files_of_an_upgrade_that_a_crash_cut_short_are_not_given_to_the_program_befor
     assert_eq!(found, None, "it begins with the base");
     assert_eq!(driver.checkpoint.usable.len(), 1);
 }
+
+#[test]
+fn a_signal_that_cannot_be_sent_is_refused_and_another_is_agreed_on_once() {
+    let mut group = serving();
+    let primary = group.primary();
+    for number in [0, 9, 11, 32, 65, u8::MAX] {
+        assert!(group.drivers[primary].order_signal(number).is_err(), "{number}");
+    }
+    let other = (primary + 1) % 3;
+    assert!(group.drivers[other].order_signal(1).is_err());
+    let answer = group.drivers[primary].order_signal(1).ok().expect("an order");
+    group.run(1000);
+    require_equal(&mut group);
+    for driver in &group.drivers {
+        let told = driver.events.kept().filter_map(|told| match &told.event {
+            Event::Signal { signal, slot } => Some((&**signal, *slot)),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [("SIGHUP", answer["slot"].as_u64().unwrap())]);
+    }
+}
