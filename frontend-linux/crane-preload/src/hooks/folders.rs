@@ -4,10 +4,8 @@ use std::ffi::{c_char, c_int};
 
 use libc::DIR;
 
-use super::file_locks;
-use crate::descriptors::{forget_plain, lookup};
+use super::closing::close_plain;
 use crate::errno;
-use crate::file_kind;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn opendir(path: *const c_char) -> *mut DIR {
@@ -22,15 +20,10 @@ unsafe extern "C" fn closedir(folder: *mut DIR) -> c_int {
     // SAFETY: the caller's own folder, which is open.
     let descriptor = if folder.is_null() { -1 } else { unsafe { libc::dirfd(folder) } };
     errno::set(before);
-    if lookup(descriptor).is_some() || file_kind::of(descriptor) != Some(libc::S_IFDIR) {
-        let real = real_watched!(closedir: fn(*mut DIR) -> c_int);
-        // SAFETY: as above.
-        return unsafe { real(folder) };
-    }
-    let real = real!(closedir: fn(*mut DIR) -> c_int);
+    let plain = real!(closedir: fn(*mut DIR) -> c_int);
+    let real = real_watched!(closedir: fn(*mut DIR) -> c_int);
     // SAFETY: as above.
-    let result = unsafe { real(folder) };
-    forget_plain(descriptor);
-    file_locks::freed();
-    result
+    close_plain(descriptor, libc::S_IFDIR, || unsafe { plain(folder) })
+        // SAFETY: as above.
+        .unwrap_or_else(|| unsafe { real(folder) })
 }

@@ -8,6 +8,7 @@ mod barrier;
 mod c11;
 pub(crate) mod cancel;
 mod children;
+mod closing;
 mod condition;
 mod conversation;
 mod counts;

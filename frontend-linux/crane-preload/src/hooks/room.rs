@@ -15,8 +15,8 @@ use std::mem::MaybeUninit;
 use crane_shm::{EndReason, sys};
 use libc::{FILE, gid_t, iovec, mode_t, off_t, size_t, timespec, uid_t};
 
-use super::file_locks;
-use crate::descriptors::{forget_plain, lookup};
+use super::closing::close_plain;
+use crate::descriptors::lookup;
 use crate::errno;
 use crate::file_kind;
 use crate::trouble::{self, NO_WAKE, Text};
@@ -372,14 +372,9 @@ unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: as above.
     let descriptor = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
     errno::set(before);
-    if lookup(descriptor).is_none() && file_kind::of(descriptor) == Some(libc::S_IFREG) {
-        let plain = real!(fclose: fn(*mut FILE) -> c_int);
-        // SAFETY: as above. libc's own close neither waits nor ends a connection.
-        let result = unsafe { plain(stream) };
-        forget_plain(descriptor);
-        file_locks::freed();
-        return result;
-    }
-    // SAFETY: the caller's own argument.
-    unsafe { real(stream) }
+    let plain = real!(fclose: fn(*mut FILE) -> c_int);
+    // SAFETY: as above.
+    close_plain(descriptor, libc::S_IFREG, || unsafe { plain(stream) })
+        // SAFETY: the caller's own argument.
+        .unwrap_or_else(|| unsafe { real(stream) })
 }
