@@ -308,6 +308,25 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
+    /// Ends a thread that does not have the turn, and frees its number: its process has ended.
+    // specs: S16
+    pub fn remove(&mut self, thread: ThreadId) {
+        let at = u32::from(thread.0);
+        match self.state(thread) {
+            ThreadState::Runnable => self.run.remove(&mut self.links, at),
+            ThreadState::Waiting => {
+                let bucket = bucket(self.threads[thread.0 as usize].key);
+                self.waiting[bucket].remove(&mut self.links, at);
+            }
+            ThreadState::Reserved => {}
+            ThreadState::Free | ThreadState::Holder => panic!("the thread is not another's"),
+        }
+        let record = &mut self.threads[thread.0 as usize];
+        (record.state, record.deadline) = (ThreadState::Free, NEVER);
+        self.live -= 1;
+        self.check();
+    }
+
     /// Passes the turn to the first thread of the queue at agreed time `agreed`, with a whole
     /// quantum and slice. Returns `None` if the server is quiescent.
     // specs: S6

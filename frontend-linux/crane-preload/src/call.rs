@@ -46,6 +46,8 @@ pub(crate) enum Call {
     // 39 and 40 are free: 40 was to ask for a child process, which is no call any more.
     Timer = 41,
     Affinity = 42,
+    Exit = 43,
+    Child = 44,
 }
 
 impl Call {

@@ -3,6 +3,8 @@
 
 /// Threads of the server.
 pub(crate) const THREADS: usize = 1024;
+/// Processes of the server.
+pub(crate) const PROCESSES: usize = 1024;
 /// Connections.
 pub(crate) const CONNECTIONS: usize = 1 << 16;
 /// Listening sockets.

@@ -7,7 +7,7 @@
 //!
 //! Numbers lead to *descriptions* (open(2): what dup shares), descriptions to virtual objects.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
@@ -27,8 +27,26 @@ const _: () = assert!(DESCRIPTIONS < PLAIN as usize);
 const SMALL: usize = 1 << 8;
 
 /// By number: its description, plus 1; [`NONE`] or [`PLAIN`]. The holder of the turn writes
-/// descriptions; any thread reads them, and records plain numbers.
-static NUMBERS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(NONE) }; DESCRIPTORS];
+/// descriptions; any thread of the process reads them, and records plain numbers.
+pub(crate) type Numbers = [AtomicU32; DESCRIPTORS];
+
+/// Those of a process that has no place among the program's, or has left it: none leads to a
+/// description.
+static OWN: Numbers = [const { AtomicU32::new(NONE) }; DESCRIPTORS];
+
+/// The numbers of this process.
+static NUMBERS: AtomicPtr<Numbers> = AtomicPtr::new((&raw const OWN).cast_mut());
+
+#[inline]
+fn numbers() -> &'static Numbers {
+    // SAFETY: static memory, or that of [`use_numbers`].
+    unsafe { &*NUMBERS.load(Ordering::Relaxed) }
+}
+
+/// Has this process use these numbers from now on.
+pub(crate) fn use_numbers(numbers: &'static Numbers) {
+    NUMBERS.store(std::ptr::from_ref(numbers).cast_mut(), Ordering::SeqCst);
+}
 
 /// The place of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,13 +54,22 @@ pub(crate) struct TableEntry(pub u32);
 
 /// Returns the description behind a number, if this library handles it. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
-    let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
-    number.checked_sub(1).filter(|place| *place < PLAIN - 1).map(TableEntry)
+    place_of(numbers().get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed))
+}
+
+/// Returns the description to which a number of this value leads.
+fn place_of(value: u32) -> Option<TableEntry> {
+    value.checked_sub(1).filter(|place| *place < PLAIN - 1).map(TableEntry)
+}
+
+/// Has this process, which ends, use no numbers any more.
+pub(crate) fn forget_numbers() {
+    use_numbers(&OWN);
 }
 
 /// Returns whether nothing is known about a number that can be followed.
 pub(crate) fn is_unknown(descriptor: i32) -> bool {
-    let number = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number));
+    let number = usize::try_from(descriptor).ok().and_then(|number| numbers().get(number));
     number.is_some_and(|number| number.load(Ordering::Relaxed) == NONE)
 }
 
@@ -57,7 +84,7 @@ pub(crate) fn forget_plain(descriptor: i32) {
 }
 
 fn replace(descriptor: i32, from: u32, to: u32) {
-    if let Some(number) = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number))
+    if let Some(number) = usize::try_from(descriptor).ok().and_then(|number| numbers().get(number))
         && number.load(Ordering::Relaxed) == from
     {
         // If this fails, the number has received a description meanwhile.
@@ -206,7 +233,8 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Creates a table without descriptions.
+    /// Creates a table without descriptions, whose bytes are all 0.
+    #[cfg(test)]
     pub(crate) const fn new() -> Self {
         Self { table: Slab::new(), numbers: 0, outside: Vec::new() }
     }
@@ -219,7 +247,7 @@ impl Descriptors {
         kind: DescriptionKind,
         nonblocking: bool,
     ) -> Option<TableEntry> {
-        let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?;
+        let number = numbers().get(usize::try_from(descriptor).ok()?)?;
         let fresh = Description { kind, nonblocking, number: descriptor, ..FRESH };
         let index = self.table.insert(fresh).ok()?;
         self.list(TableEntry(index));
@@ -231,7 +259,7 @@ impl Descriptors {
 
     /// Makes another number lead to the description (dup).
     pub(crate) fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
-        let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
+        let Some(number) = usize::try_from(descriptor).ok().and_then(|at| numbers().get(at)) else {
             return false;
         };
         self.at(place).references += 1;
@@ -245,7 +273,7 @@ impl Descriptors {
     /// so, the caller ends the object behind it, and then calls [`Descriptors::free`].
     pub(crate) fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
-        NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
+        numbers()[descriptor as usize].store(NONE, Ordering::Relaxed);
         Some((place, self.release(place)))
     }
 
@@ -332,6 +360,28 @@ impl Descriptors {
         }
     }
 
+    /// Gives a child, whose numbers are empty, what this process has open (fork(2)).
+    // specs: S15
+    pub(crate) fn inherit(&mut self, child: &Numbers) {
+        for (own, number) in numbers()[..self.numbers as usize].iter().zip(child) {
+            let value = own.load(Ordering::Relaxed);
+            number.store(value, Ordering::Relaxed);
+            if let Some(place) = place_of(value) {
+                self.hold(place);
+            }
+        }
+    }
+
+    /// Takes from a process what it has open, and returns the places of all its references. The
+    /// caller releases each.
+    pub(crate) fn leave<'a>(
+        &self,
+        process: &'a Numbers,
+    ) -> impl Iterator<Item = TableEntry> + use<'a> {
+        let below = self.numbers as usize;
+        process[..below].iter().filter_map(|number| place_of(number.swap(NONE, Ordering::Relaxed)))
+    }
+
     /// Returns the descriptions that change without a call of this process.
     pub(crate) fn outside(&self) -> &[TableEntry] {
         &self.outside
@@ -348,12 +398,10 @@ impl Descriptors {
     pub(crate) fn invariants(&self) {
         self.table.invariants();
         let mut leading = [0; SMALL];
-        for number in &NUMBERS[..self.numbers as usize] {
+        for number in &numbers()[..self.numbers as usize] {
             let number = number.load(Ordering::Relaxed);
-            if number != PLAIN
-                && let Some(place) = number.checked_sub(1)
-            {
-                leading[place as usize] += 1;
+            if let Some(place) = place_of(number) {
+                leading[place.0 as usize] += 1;
             }
         }
         let leading_anywhere = leading.iter().filter(|count| **count > 0).count();
@@ -395,7 +443,7 @@ pub(crate) mod tests {
     pub(crate) fn take_numbers() -> MutexGuard<'static, ()> {
         static TAKEN: Mutex<()> = Mutex::new(());
         let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        NUMBERS.iter().for_each(|number| number.store(NONE, Ordering::Relaxed));
+        numbers().iter().for_each(|number| number.store(NONE, Ordering::Relaxed));
         guard
     }
 
@@ -453,7 +501,7 @@ pub(crate) mod tests {
     #[should_panic(expected = "a number leads to no description")]
     fn a_number_without_a_description_is_noticed() {
         let (_guard, descriptors, _) = pipe();
-        NUMBERS[11].store(7, Ordering::Relaxed);
+        numbers()[11].store(7, Ordering::Relaxed);
         descriptors.invariants();
     }
 

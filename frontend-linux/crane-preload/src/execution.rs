@@ -7,6 +7,7 @@ use crane_core::execution::turn::{ThreadId, WaitKey};
 
 use crate::capacities::{CONNECTIONS, LISTENERS, THREADS};
 use crate::descriptors::{TableEntry, TimerIndex};
+use crate::processes::{self, ProcessId};
 
 /// The table of connections at this frontend's capacity.
 pub(crate) type Connections = ConnTable<CONNECTIONS>;
@@ -16,7 +17,7 @@ pub(crate) type ProgramExecution =
     Execution<THREADS, CONNECTIONS, LISTENERS, &'static mut Connections>;
 
 /// The thing for which a thread waits. In its key, the kind is in the upper bits and the number in
-/// the lower bits.
+/// the lower bits. The memory of each process is its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum On {
     /// Memory: a mutex, a condition variable, a semaphore.
@@ -35,8 +36,10 @@ pub(crate) enum On {
     End(ThreadId),
     /// A signal for this thread.
     Signal(ThreadId),
-    /// A child process.
+    /// A child process that takes no part.
     Child,
+    /// The end of a child of this process.
+    Member(ProcessId),
     /// Timers: the number that is reserved for them.
     Timers,
     /// An expiration of a timer that calls a function.
@@ -51,23 +54,28 @@ pub(crate) enum On {
 
 impl On {
     /// Returns the key.
-    pub(crate) const fn key(self) -> WaitKey {
+    #[inline]
+    pub(crate) fn key(self) -> WaitKey {
+        /// The first bit of the kind.
+        const KIND: u32 = 60;
+        /// User addresses are below 2^47.
+        const PROCESS: u32 = 47;
         WaitKey(match self {
-            // User addresses are below 2^47.
-            Self::Address(address) => address as u64,
-            Self::Time(thread) => 1 << 56 | thread.0 as u64,
-            Self::Read(place) => 2 << 56 | place.0 as u64,
-            Self::Write(place) => 3 << 56 | place.0 as u64,
-            Self::Any => 4 << 56,
-            Self::Epoll(place) => 5 << 56 | place.0 as u64,
-            Self::End(thread) => 6 << 56 | thread.0 as u64,
-            Self::Signal(thread) => 7 << 56 | thread.0 as u64,
-            Self::Child => 8 << 56,
-            Self::Timers => 10 << 56,
-            Self::Retry => 9 << 56,
-            Self::FileLock => 11 << 56,
-            Self::Queue => 12 << 56,
-            Self::Expiration(timer) => 13 << 56 | timer.0 as u64,
+            Self::Address(address) => u64::from(processes::own().0) << PROCESS | address as u64,
+            Self::Time(thread) => 1 << KIND | u64::from(thread.0),
+            Self::Read(place) => 2 << KIND | u64::from(place.0),
+            Self::Write(place) => 3 << KIND | u64::from(place.0),
+            Self::Any => 4 << KIND,
+            Self::Epoll(place) => 5 << KIND | u64::from(place.0),
+            Self::End(thread) => 6 << KIND | u64::from(thread.0),
+            Self::Signal(thread) => 7 << KIND | u64::from(thread.0),
+            Self::Child => 8 << KIND,
+            Self::Member(process) => 14 << KIND | u64::from(process.0),
+            Self::Timers => 10 << KIND,
+            Self::Retry => 9 << KIND,
+            Self::FileLock => 11 << KIND,
+            Self::Queue => 12 << KIND,
+            Self::Expiration(timer) => 13 << KIND | u64::from(timer.0),
         })
     }
 }

@@ -13,6 +13,7 @@ use libc::siginfo_t;
 use crate::descriptors::TimerIndex;
 use crate::execution::On;
 use crate::posting::{self, Route, Target};
+use crate::processes::ProcessId;
 use crate::readiness;
 use crate::signals;
 use crate::timers::Expires;
@@ -38,6 +39,12 @@ pub(crate) fn start(world: &mut World, timer: TimerIndex, next: u64, interval: u
 /// Ends a timer.
 pub(crate) fn end(world: &mut World, timer: TimerIndex) {
     world.timers.free(timer);
+    reschedule(world);
+}
+
+/// Ends the timers of a process, which ends, but for those behind descriptors.
+pub(crate) fn end_all_of(world: &mut World, process: ProcessId) {
+    world.timers.free_all_of(process);
     reschedule(world);
 }
 
@@ -103,10 +110,12 @@ fn expire_one(world: &mut World, timer: TimerIndex, expires: Expires, times: u64
         Expires::Alarm => {
             // As if the process had sent it: nobody else did.
             let info = signals::sent_by_self(libc::SIGALRM, libc::SI_USER);
-            send(world, Target::Process, &info);
+            let process = world.timers.at(timer).process;
+            send(world, Target::Process(process), &info);
         }
         Expires::Signal(signal) => {
-            let target = signal.thread.map_or(Target::Process, Target::Thread);
+            let process = world.timers.at(timer).process;
+            let target = signal.thread.map_or(Target::Process(process), Target::Thread);
             let overrun = world.timers.at(timer).overrun;
             let info =
                 signals::sent_by_timer(signal.number, signal.timer, overrun as i32, signal.value);

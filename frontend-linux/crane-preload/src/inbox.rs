@@ -5,12 +5,9 @@
 //! touches the first page of its ring alone. A connection that ends gives the other pages back, but
 //! for the first places, which few connections use again and again.
 
-use std::ptr;
-
 use crane_core::execution::socket::ConnIndex;
 use crane_core::limits::RECEIVE_WINDOW;
-use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::mm::{Advice, madvise};
 
 use crate::capacities::CONNECTIONS;
 
@@ -42,15 +39,15 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Creates rings for all connections.
-    pub(crate) fn new(uses: &'static mut [RingUse; CONNECTIONS]) -> Result<Self, i32> {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        let length = CONNECTIONS * RECEIVE_WINDOW;
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, protection, flags) };
-        let start = start.map_err(Errno::raw_os_error)?.cast();
-        Ok(Self { start, uses })
+    /// Creates rings for all connections, whose memory begins here.
+    ///
+    /// # Safety
+    /// There is a ring for each connection, which nobody else uses.
+    pub(crate) unsafe fn new(
+        start: *mut u8,
+        uses: &'static mut [RingUse; CONNECTIONS],
+    ) -> Self {
+        Self { start, uses }
     }
 
     /// Keeps bytes, the first of which is number `at` of its connection; those before `consumed`
@@ -92,7 +89,7 @@ impl Inbox {
         let (ring, length) = (self.ring(conn), RECEIVE_WINDOW - PAGE);
         // SAFETY: whole pages of this ring, whose bytes no connection has; they read as zero
         // afterwards. Where the kernel refuses, they keep their memory.
-        let _ = unsafe { madvise(ring[PAGE..].as_mut_ptr().cast(), length, Advice::LinuxDontNeed) };
+        let _ = unsafe { madvise(ring[PAGE..].as_mut_ptr().cast(), length, Advice::LinuxRemove) };
     }
 
     fn ring(&mut self, conn: ConnIndex) -> &mut [u8] {

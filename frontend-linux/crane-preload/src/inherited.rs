@@ -1,7 +1,7 @@
-//! The library's own descriptors, which the program inherits from the daemon: the region, and the
-//! pipe by which the daemon is woken.
+//! The library's own descriptors: the region and the pipe by which the daemon is woken, which the
+//! program inherits from the daemon, and the memory that its processes share.
 //!
-//! Their numbers are the program's limit of open files and the next one. The kernel gives the
+//! Their numbers are the program's limit of open files and the next ones. The kernel gives the
 //! program only numbers below its limit, so the program has the numbers of a native run, and no
 //! file of its own ever takes the place of one of these. To the program they are closed, and other
 //! programs that it starts do not get them.
@@ -30,6 +30,7 @@ macro_rules! closed {
 
 static MEMORY: AtomicI32 = AtomicI32::new(NONE);
 static WAKE: AtomicI32 = AtomicI32::new(NONE);
+static SERVICE: AtomicI32 = AtomicI32::new(NONE);
 
 /// Maps the region by the descriptor that this value of `CRANE_REGION` names, and keeps the number.
 ///
@@ -60,9 +61,25 @@ fn number(value: &CStr) -> Option<c_int> {
     value.to_str().ok()?.parse().ok().filter(|number| *number >= 0)
 }
 
-/// Returns the two numbers.
-pub(crate) fn numbers() -> [c_int; 2] {
-    [MEMORY.load(Ordering::Relaxed), WAKE.load(Ordering::Relaxed)]
+/// Returns the numbers.
+pub(crate) fn numbers() -> [c_int; 3] {
+    [&MEMORY, &WAKE, &SERVICE].map(|number| number.load(Ordering::Relaxed))
+}
+
+/// Returns those that the daemon gives, which an image does not have.
+fn of_daemon() -> [c_int; 2] {
+    [&MEMORY, &WAKE].map(|number| number.load(Ordering::Relaxed))
+}
+
+/// Keeps the descriptor of the memory that processes share, behind the others.
+///
+/// # Errors
+/// Returns the kernel's error number.
+pub(crate) fn keep_service(memory: OwnedFd) -> Result<(), i32> {
+    let number = WAKE.load(Ordering::Relaxed) + 1;
+    put([(memory, number)])?;
+    SERVICE.store(number, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Returns the lower number, which is the group's limit of open files.
@@ -86,29 +103,36 @@ pub(crate) fn pass_on(inherits: bool) -> Result<(), &'static str> {
         // SAFETY: F_SETFD touches no memory.
         sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) })
     };
-    let passed = numbers().into_iter().try_for_each(|descriptor| pass(descriptor).map(|_| ()));
+    let passed = numbers().into_iter().filter(|number| *number != NONE);
+    let passed = passed.into_iter().try_for_each(|descriptor| pass(descriptor).map(|_| ()));
     passed.map_err(|_| closed!("but"))
 }
 
-/// Closes both descriptors: an image of the process has none of the daemon's.
+/// Closes the descriptors that the daemon gives.
 pub(crate) fn close() {
-    for descriptor in numbers() {
+    for descriptor in of_daemon() {
         let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
         // SAFETY: the descriptor is the library's own.
         unsafe { sys::syscall(libc::SYS_close, arguments) };
     }
 }
 
-/// Takes others in the place of those that were closed. The kernel gives numbers beyond the
-/// program's limit only while the limit is raised.
+/// Takes others in the place of those that were closed.
 ///
 /// # Errors
 /// Returns the kernel's error number.
 pub(crate) fn replace([memory, wake]: [OwnedFd; 2]) -> Result<(), i32> {
+    let [memory_number, wake_number] = of_daemon();
+    put([(memory, memory_number), (wake, wake_number)])
+}
+
+/// Gives descriptors other numbers. The kernel gives numbers beyond the program's limit only while
+/// the limit is raised.
+fn put<const N: usize>(all: [(OwnedFd, c_int); N]) -> Result<(), i32> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).map_err(Errno::raw_os_error)?;
-    let placed = [memory, wake].into_iter().zip(numbers()).try_for_each(|(given, number)| {
+    let placed = all.into_iter().try_for_each(|(given, number)| {
         let arguments =
             [given.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
         // SAFETY: the number is the library's own, and free.

@@ -23,7 +23,7 @@
 //! | [`signals`], [`posting`] | the program's handlers, and signals that wait for a turn |
 //! | [`capacities`] | the sizes of the tables |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
-//! | [`world`], [`tables`] | all state of the server's run; the large tables in it |
+//! | [`world`], [`service`] | all state of the server's run; the memory that has it |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
 //! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
@@ -40,6 +40,7 @@
 //! | [`net`] | calls that bypass the hooks |
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
+//! | [`processes`], [`fork`] | the program's processes, and how they begin |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -62,6 +63,7 @@ mod execution;
 mod expirations;
 mod figures;
 mod file_kind;
+mod fork;
 mod hold;
 mod hooks;
 mod host_texts;
@@ -75,14 +77,15 @@ mod notes;
 mod output;
 mod outside;
 mod posting;
+mod processes;
 mod processors;
 mod quiet;
 mod readiness;
 mod script;
+mod service;
 mod signals;
 mod start;
 mod successor;
-mod tables;
 mod timers;
 mod trouble;
 mod turn;

@@ -20,7 +20,8 @@ use crate::execution::{On, ProgramExecution};
 use crate::notes::uncovered;
 use crate::readiness;
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
-use crate::world::{Child, World};
+use crate::processes::Child;
+use crate::world::World;
 
 /// The time between two questions of a quiescent server, in nanoseconds. A question costs
 /// microseconds.
@@ -231,7 +232,14 @@ fn look_for_sets(world: &mut World, by_itself: bool) -> bool {
     let mut waiter = world.run.turn.waiter(key, None);
     while let Some(thread) = waiter {
         waiter = world.run.turn.waiter(key, Some(thread));
-        for entry in world.watches.set(thread.0 as usize).entries() {
+        let set = world.watches.set(thread.0 as usize);
+        if set.is_others() {
+            // That process looks by itself.
+            world.run.turn.wake_thread(thread, Woken::Called);
+            any = true;
+            continue;
+        }
+        for entry in set.entries() {
             let place = lookup(entry.fd).filter(|_| entry.fd >= 0);
             let outside = |place| world.descriptors.description(place).is_outside();
             if let Some(place) = place.filter(|place| outside(*place)) {

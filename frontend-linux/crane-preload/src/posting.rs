@@ -1,8 +1,11 @@
-//! Sending a signal to the process that takes part, in the turn.
+//! Sending a signal to a process that takes part, in the turn.
 //!
-//! As in the kernel, a signal for the process goes to its first thread if that thread does not
-//! block it, and otherwise to another thread. The signal is posted to a thread that does not have
-//! the turn. The kernel handles a signal whose thread blocks it, and a signal without a handler.
+//! As in the kernel, a signal for a process goes to its first thread if that thread does not block
+//! it, and otherwise to another thread. The signal is posted to a thread that does not have the
+//! turn. The kernel handles a signal whose thread blocks it, and a signal without a handler.
+//!
+//! A signal for another process is always posted: one of its threads finds in its own turn whether
+//! it has a handler, is blocked, or ends the process.
 
 use std::ffi::c_int;
 
@@ -10,14 +13,15 @@ use crane_core::execution::turn::{ThreadId, Woken};
 use crane_shm::sys;
 use libc::siginfo_t;
 
+use crate::processes::{self, ProcessId};
 use crate::signals::{self, Disposition};
-use crate::world::World;
+use crate::world::{PreloadThread, World};
 
 /// The receiver of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
-    /// Any thread that does not block it.
-    Process,
+    /// Any thread of this process that does not block it.
+    Process(ProcessId),
     /// This thread.
     Thread(ThreadId),
 }
@@ -45,9 +49,17 @@ pub(crate) fn send(
     let signal = info.si_signo;
     let bit = signals::bit(signal);
     assert!(bit != 0, "signal {signal} is sent");
+    let process = match target {
+        Target::Thread(thread) => world.threads[usize::from(thread.0)].process,
+        Target::Process(process) => process,
+    };
+    if process != processes::own() {
+        send_to_other(world, process, target, info);
+        return Route::Sent;
+    }
     let receiver = match target {
         Target::Thread(thread) => accepts(world, caller, thread, bit).then_some(thread),
-        Target::Process => receiver(world, caller, signal),
+        Target::Process(process) => receiver(world, caller, process, signal),
     };
     match receiver {
         // All threads block the signal, so the kernel keeps it, whatever its disposition is.
@@ -69,7 +81,35 @@ pub(crate) fn send(
     }
 }
 
-/// Sends the process the signals of a set, which an operator has ordered, the lowest number first.
+/// Sends a signal to a process other than the calling thread's.
+// specs: S17
+fn send_to_other(world: &mut World, process: ProcessId, target: Target, info: &siginfo_t) {
+    let bit = signals::bit(info.si_signo);
+    let receiver = match target {
+        Target::Thread(thread) => Some(thread),
+        Target::Process(_) => receiver(world, None, process, info.si_signo)
+            .or_else(|| first_thread(world, process, |thread| thread.awaited & bit != 0))
+            .or_else(|| first_thread(world, process, |_| true)),
+    };
+    // A process that has no thread is about to have one.
+    let Some(receiver) = receiver else { return };
+    if signals::post(receiver, info) {
+        interrupt(world, receiver);
+    }
+}
+
+/// Returns the first thread of a process that is wanted.
+fn first_thread(
+    world: &World,
+    process: ProcessId,
+    wanted: impl Fn(&PreloadThread) -> bool,
+) -> Option<ThreadId> {
+    let is_it =
+        |thread: &PreloadThread| thread.process == process && thread.runs() && wanted(thread);
+    world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
+}
+
+/// Sends the first process the signals of a set, which an operator has ordered, the lowest number first.
 /// Without a handler, the kernel takes the default action.
 // specs: S14
 #[cold]
@@ -80,8 +120,9 @@ pub(crate) fn send_ordered(world: &mut World, ordered: u64) {
         }
         let info = signals::sent_by_self(signal, libc::SI_USER);
         // A thread that waits for the script in a call is no caller: it gets the signal behind it.
-        if send(world, None, Target::Process, &info) == Route::Kernel {
-            keep_in_kernel(world, Target::Process, &info);
+        let target = Target::Process(ProcessId::FIRST);
+        if send(world, None, target, &info) == Route::Kernel {
+            keep_in_kernel(world, target, &info);
         }
     }
 }
@@ -94,16 +135,24 @@ pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
     }
 }
 
-/// Returns the thread that receives a signal for the process: the first that does not block it.
-pub(crate) fn receiver(world: &World, caller: Option<ThreadId>, signal: c_int) -> Option<ThreadId> {
+/// Returns the thread that receives a signal for a process: the first that does not block it.
+pub(crate) fn receiver(
+    world: &World,
+    caller: Option<ThreadId>,
+    process: ProcessId,
+    signal: c_int,
+) -> Option<ThreadId> {
     let mut threads = (0..world.threads.len() as u16).map(ThreadId);
-    threads.find(|thread| accepts(world, caller, *thread, signals::bit(signal)))
+    threads.find(|thread| {
+        world.threads[usize::from(thread.0)].process == process
+            && accepts(world, caller, *thread, signals::bit(signal))
+    })
 }
 
 /// Returns whether a thread lives and does not block a signal.
 fn accepts(world: &World, caller: Option<ThreadId>, thread: ThreadId, bit: u64) -> bool {
     let record = &world.threads[thread.0 as usize];
-    if record.handle == 0 || record.ended || record.tid == 0 {
+    if !record.runs() {
         return false;
     }
     let blocked = match caller == Some(thread) {
@@ -123,8 +172,8 @@ pub(crate) fn keep_in_kernel(world: &mut World, target: Target, info: &siginfo_t
     // sent it, and makes the same record by itself.
     let plain = info.si_code >= 0 || info.si_code == libc::SI_TKILL;
     let (call, arguments) = match target {
-        Target::Process if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
-        Target::Process => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
+        Target::Process(_) if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
+        Target::Process(_) => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
         Target::Thread(thread) => {
             let tid = world.threads[thread.0 as usize].tid as usize;
             match plain {
@@ -144,8 +193,10 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
     };
     let waiter = match target {
         Target::Thread(thread) => waits(world, thread).then_some(thread),
-        Target::Process => {
-            (0..world.threads.len() as u16).map(ThreadId).find(|thread| waits(world, *thread))
+        Target::Process(process) => {
+            (0..world.threads.len() as u16).map(ThreadId).find(|thread| {
+                world.threads[usize::from(thread.0)].process == process && waits(world, *thread)
+            })
         }
     };
     if let Some(thread) = waiter {
@@ -156,8 +207,6 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
 /// Finds a thread by the kernel's number.
 pub(crate) fn find_by_tid(world: &World, tid: c_int) -> Option<ThreadId> {
     let wanted = u32::try_from(tid).ok().filter(|tid| *tid != 0)?;
-    let is_it = |thread: &crate::world::PreloadThread| {
-        thread.tid == wanted && thread.handle != 0 && !thread.ended
-    };
+    let is_it = |thread: &PreloadThread| thread.tid == wanted && thread.runs();
     world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
 }

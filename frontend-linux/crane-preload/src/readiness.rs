@@ -12,6 +12,10 @@ use crate::descriptors::{Description, DescriptionKind, Descriptors, TableEntry, 
 use crate::execution::{On, ProgramExecution};
 use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 
+/// Marks the conditions of an object of the kernel's to which no number of this process leads:
+/// whoever waits for it has to look.
+const UNKNOWN: u32 = 1 << 31;
+
 /// The conditions that are reported even if the program did not ask for them.
 const ALWAYS: u32 = HUP | ERR;
 
@@ -33,7 +37,7 @@ pub(crate) fn collect(
         }
         let Some(index) = watches.take_candidate(descriptors, epoll) else { break };
         let interest = *watches.at(index);
-        let ready = fires(run, descriptors, watches, &interest);
+        let ready = fires(run, descriptors, watches, &interest) & !UNKNOWN;
         if ready != 0 {
             let edges = edges(run, descriptors, interest.place);
             let reported = watches.at_mut(index);
@@ -91,7 +95,7 @@ fn fires(
         return 0;
     }
     let ready = readiness(run, descriptors, watches, interest.place, interest.descriptor);
-    ready & (interest.events | ALWAYS)
+    ready & (interest.events | ALWAYS | UNKNOWN)
 }
 
 /// Returns a number that changes with each event that a sleeper may wait for.
@@ -136,6 +140,11 @@ fn readiness(
         DescriptionKind::Timer(_) => bit(descriptors.description(place).expirations > 0, IN),
         DescriptionKind::Random => IN | OUT,
         DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
+        DescriptionKind::Channel { .. } | DescriptionKind::Kernel
+            if lookup(descriptor) != Some(place) =>
+        {
+            UNKNOWN
+        }
         DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
     }
 }
@@ -225,7 +234,7 @@ pub(crate) fn changed(
     while let Some(thread) = waiter {
         waiter = run.turn.waiter(key, Some(thread));
         let set = watches.set(thread.0 as usize);
-        if scan(run, descriptors, watches, set.entries()) > 0 {
+        if set.is_others() || scan(run, descriptors, watches, set.entries()) > 0 {
             run.turn.wake_thread(thread, Woken::Called);
             woken += 1;
         }

@@ -13,13 +13,13 @@ use crane_shm::region::script;
 use crane_shm::{RingReader, ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::capacities::{LISTENERS, THREADS};
+use crate::descriptors::use_numbers;
 use crate::execution::ProgramExecution;
 use crate::figures;
-use crate::hooks::numbered;
+use crate::fork;
+use crate::hooks::{exits, numbered};
 use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::{self, monotonic};
 use crate::inbox::Inbox;
@@ -27,10 +27,11 @@ use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::net::{self, Answers};
 use crate::output::Output;
+use crate::processes::Processes;
 use crate::processors::{self, ProcessorSet};
-use crate::signals::stack;
+use crate::service::{self, LargeTables};
+use crate::signals::{self, stack};
 use crate::successor;
-use crate::tables::{self, LargeTables};
 use crate::timers::Timers;
 use crate::trouble::{self, Text};
 use crate::turn;
@@ -200,11 +201,18 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     let predecessors = legacy.as_ref().map_or(0, |legacy| legacy.predecessors);
     refuse_io_uring();
     region.set_state(ServerState::Running);
-    let LargeTables { connections, descriptors, watches, of_conn, rings } = tables::take();
-    let inbox = Inbox::new(rings).map_err(|error| {
-        format!("no address space for what clients send (4 GiB, used as they send): error {error}")
+    let memory = service::make().map_err(|error| {
+        format!("no memory that its processes share (5 GiB, used as needed): error {error}")
     })?;
-    let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
+    inherited::keep_service(memory).map_err(|error| format!("no descriptor: error {error}"))?;
+    // SAFETY: the memory was just made.
+    let LargeTables { connections, descriptors, watches, of_conn, rings } =
+        unsafe { service::tables() };
+    // SAFETY: as above.
+    let inbox = unsafe { Inbox::new(service::rings(), rings) };
+    use_numbers(service::numbers(0));
+    signals::use_table(service::posted());
+    let place = service::world();
     let world = World {
         run: match &legacy {
             Some(legacy) => ProgramExecution::resume(connections, genesis.quantum, &legacy.run),
@@ -229,6 +237,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
+        processes: Processes::new(sys::pid()),
         awaited: 0,
         next_port: legacy.as_ref().map_or(FIRST_PORT, |legacy| legacy.next_port),
         unix: UnixSockets::new(legacy.as_ref().map_or(0, |legacy| legacy.unix_sockets)),
@@ -262,6 +271,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         crate::hooks::interval_timers::resume(world, next, interval);
     }
     crate::hooks::threads::prepare();
+    fork::prepare();
     let schedule = genesis.schedule;
     if cfg!(feature = "arrival") {
         world.output.note(1, "this build is for tests: it admits ops when they arrive");
@@ -271,6 +281,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         let (clock, deliver) = (time::read_quietly, turn::deliver_due);
         net::answer_by(Answers { has_hook, answer, clock, deliver });
     }
+    turn::end_by(exits::end_by_signal);
     stack::begin(first);
     crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {
@@ -324,14 +335,6 @@ fn random(seed: [u8; 32], incarnation: Incarnation, predecessors: u32) -> ChaCha
     let before = u64::from(incarnation.0 - Incarnation::FIRST.0);
     random.set_stream(before << 32 | u64::from(predecessors));
     random
-}
-
-/// Maps memory for the world, without the allocator, which may be a library that asks for the time.
-fn map_world() -> Result<*mut World, i32> {
-    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let start = unsafe { mmap_anonymous(ptr::null_mut(), size_of::<World>(), protection, flags) };
-    start.map(<*mut _>::cast).map_err(Errno::raw_os_error)
 }
 
 /// Makes the kernel answer `io_uring_setup` with ENOSYS (seccomp(2)), because its completions would

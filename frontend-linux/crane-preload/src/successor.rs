@@ -13,6 +13,7 @@ use crate::hooks::open_files;
 use crate::inherited;
 use crate::kept::KeptGenesis;
 use crate::membership;
+use crate::processes;
 use crate::processors::{self, SET_WORDS};
 use crate::world::World;
 
@@ -47,7 +48,11 @@ pub(crate) fn leave(world: &mut World) -> Result<(), &'static str> {
         predecessors: world.predecessors + 1,
         next_port: world.next_port,
         unix_sockets: world.unix.last,
-        alarm: world.timers.alarm(),
+        alarm: world
+            .processes
+            .at(processes::own())
+            .interval_timer
+            .and_then(|timer| world.timers.times(timer)),
         open_files: open_files::hard(),
         processors: processors::wish(membership::number()).0,
     };

@@ -3,6 +3,7 @@
 use crane_core::execution::turn::{NEVER, ThreadId};
 
 use crate::descriptors::{TableEntry, TimerIndex};
+use crate::processes::{self, ProcessId};
 
 /// The number of timers that can exist at the same time.
 pub(crate) const TIMERS: usize = 1024;
@@ -44,6 +45,8 @@ pub(crate) struct Signal {
 pub(crate) struct Timer {
     /// The effect of an expiration.
     pub expires: Expires,
+    /// The process that made it.
+    pub process: ProcessId,
     /// The clock with which the program made the timer.
     pub clock: libc::clockid_t,
     /// The agreed time of the next expiration, or [`NEVER`] if the timer is stopped.
@@ -56,16 +59,21 @@ pub(crate) struct Timer {
     pub unserved: u64,
 }
 
-const FREE: Timer =
-    Timer { expires: Expires::Free, clock: 0, next: NEVER, interval: 0, overrun: 0, unserved: 0 };
+const FREE: Timer = Timer {
+    expires: Expires::Free,
+    process: ProcessId::FIRST,
+    clock: 0,
+    next: NEVER,
+    interval: 0,
+    overrun: 0,
+    unserved: 0,
+};
 
 /// All timers.
 pub(crate) struct Timers {
     table: [Timer; TIMERS],
     /// An upper bound of every place that was ever used.
     used_below: usize,
-    /// The process's timer of real time (setitimer(2)), once it was used.
-    pub interval_timer: Option<TimerIndex>,
     /// The number in the turn that waits for timers, or `None` if the program has never started a
     /// timer.
     pub thread: Option<ThreadId>,
@@ -79,7 +87,6 @@ impl Timers {
         Self {
             table: [FREE; TIMERS],
             used_below: 0,
-            interval_timer: None,
             thread: None,
             next: NEVER,
         }
@@ -88,16 +95,24 @@ impl Timers {
     /// Makes a timer, which is stopped, or returns `None` if the table is full.
     pub(crate) fn make(&mut self, expires: Expires, clock: libc::clockid_t) -> Option<TimerIndex> {
         let index = self.table.iter().position(|timer| timer.expires == Expires::Free)?;
-        self.table[index] = Timer { expires, clock, ..FREE };
+        self.table[index] = Timer { expires, process: processes::own(), clock, ..FREE };
         self.used_below = self.used_below.max(index + 1);
         Some(TimerIndex(index as u16))
     }
 
-    /// Returns when the process's timer of real time expires next and after which intervals, if it
-    /// runs.
-    pub(crate) fn alarm(&mut self) -> Option<(u64, u64)> {
-        let Timer { next, interval, .. } = *self.at(self.interval_timer?);
+    /// Returns when a timer expires next and after which intervals, if it runs.
+    pub(crate) fn times(&mut self, timer: TimerIndex) -> Option<(u64, u64)> {
+        let Timer { next, interval, .. } = *self.at(timer);
         (next != NEVER).then_some((next, interval))
+    }
+
+    /// Frees the timers of a process, but for those behind descriptors.
+    pub(crate) fn free_all_of(&mut self, process: ProcessId) {
+        for timer in &mut self.table[..self.used_below] {
+            if timer.process == process && !matches!(timer.expires, Expires::Descriptor(_)) {
+                *timer = FREE;
+            }
+        }
     }
 
     /// Frees the place of a timer.

@@ -3,6 +3,7 @@
 //! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
 //! the turn at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
@@ -21,10 +22,12 @@ use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
 use crate::posting::interrupt;
+use crate::processes;
 use crate::script;
 use crate::signals::{self, Disposition};
 use crate::watch::PollSet;
-use crate::world::{self, PROCESS, SERIAL, WORDS, World};
+use crate::service;
+use crate::world::{self, PROCESS, SERIAL, World};
 
 /// The result of a wait during which a handler of the program ran.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,7 +212,7 @@ impl Held {
         membership::set_outside(self.me);
         if !SERIAL.load(Ordering::Relaxed) {
             // The turn stays with this thread until its quantum is spent; its word says so.
-            WORDS[self.me.0 as usize].0.store(1, Ordering::Release);
+            service::word(self.me).store(1, Ordering::Release);
         }
     }
 
@@ -263,6 +266,7 @@ impl Held {
         let (mut ran, mut restarts) = (false, true);
         while let Some(info) = signals::take(me) {
             // Both are read each time, because a handler may change them.
+            end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
             if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo)
                 && !blocked
@@ -299,6 +303,17 @@ impl Held {
         // That wait orders the last work that libc and others do for the thread.
         membership::set_ended();
         pass_to(next);
+    }
+
+    /// Leaves the turn with a process that ends, whose thread has given up its turn for good.
+    pub(crate) fn end_process(mut self) {
+        let world = self.world();
+        if world.run.turn.live() > u32::from(world.timers.thread.is_some()) {
+            let next = choose(world);
+            world.output.flush();
+            pass_to(next);
+        }
+        membership::set_ended();
     }
 
     /// Passes the turn, which has been given up, and waits until it is back.
@@ -394,21 +409,43 @@ pub(crate) fn deliver_due() {
 fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
+            end_if_fatal(me, info.si_signo);
             signals::send_behind(&info);
         }
     }
 }
 
+/// Ends the process of a thread, which has the turn and is to leave it, by a signal.
+pub(crate) type EndBySignal = fn(Held, libc::c_int);
+
+static END: OnceLock<EndBySignal> = OnceLock::new();
+
+/// Has a process end by this function when it gets a signal that ends it.
+pub(crate) fn end_by(end: EndBySignal) {
+    let _ = END.set(end);
+}
+
+/// Ends the calling thread's process, if a signal that it gets does that: the schedule must know.
+// specs: S17
+#[inline]
+fn end_if_fatal(me: ThreadId, signal: libc::c_int) {
+    if processes::has_made() && signals::is_fatal(signal) {
+        membership::set_inside(me);
+        let held = Held { me, cancellable: false, cancelled: false, hears: false };
+        END.get().expect("it is set before the first call")(held, signal);
+    }
+}
+
 fn pass_to(next: ThreadId) {
-    let word = &WORDS[next.0 as usize].0;
+    let word = service::word(next);
     word.store(1, Ordering::Release);
-    parking::wake(word, 1, Scope::Process);
+    parking::wake(word, 1, Scope::Shared);
 }
 
 fn await_turn(me: ThreadId) {
-    let word = &WORDS[me.0 as usize].0;
+    let word = service::word(me);
     while word.swap(0, Ordering::Acquire) == 0 {
-        parking::sleep(word, 0, Scope::Process);
+        parking::sleep(word, 0, Scope::Shared);
     }
     // SAFETY: the word said that this thread holds the turn.
     let world = unsafe { world::world() };

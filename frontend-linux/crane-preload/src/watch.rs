@@ -11,6 +11,7 @@ use crane_core::slab::Slab;
 
 use crate::capacities::{INTERESTS, THREADS};
 use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
+use crate::processes::{self, ProcessId};
 
 /// The number of interests in a table that is checked after each change.
 const SMALL: usize = 1 << 8;
@@ -60,15 +61,23 @@ pub(crate) struct Interest {
 pub(crate) struct PollSet {
     start: *mut libc::pollfd,
     length: usize,
+    /// The process in whose memory the entries lie.
+    process: ProcessId,
 }
 
 impl PollSet {
     /// A set without entries.
-    pub(crate) const EMPTY: Self = Self { start: std::ptr::null_mut(), length: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { start: std::ptr::null_mut(), length: 0, process: ProcessId::FIRST };
 
     /// Creates a set of these entries, which must outlive the wait.
     pub(crate) fn new(entries: &mut [libc::pollfd]) -> Self {
-        Self { start: entries.as_mut_ptr(), length: entries.len() }
+        Self { start: entries.as_mut_ptr(), length: entries.len(), process: processes::own() }
+    }
+
+    /// Returns whether the entries are another process's, which alone can read them.
+    pub(crate) fn is_others(self) -> bool {
+        self.length > 0 && self.process != processes::own()
     }
 
     /// The entries.
@@ -76,6 +85,7 @@ impl PollSet {
         if self.length == 0 {
             return &mut [];
         }
+        assert!(!self.is_others(), "the entries of another process");
         // SAFETY: the thread that made the set waits in `poll` while it is looked at, under the
         // turn.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
@@ -95,7 +105,8 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Creates a table without interests.
+    /// Creates a table without interests, whose bytes are all 0.
+    #[cfg(test)]
     pub(crate) const fn new() -> Self {
         Self {
             interests: Slab::new(),

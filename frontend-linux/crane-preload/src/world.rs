@@ -15,6 +15,7 @@ use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
+use crate::processes::{Child, ProcessId, Processes};
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
 use crate::watch::Watches;
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub leaving: i32,
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
+    /// The program's processes.
+    pub processes: Processes,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.
@@ -92,20 +95,11 @@ impl Outside {
     pub(crate) const NONE: Self = Self { touched: false, admissions: 0, in_vain: false };
 }
 
-/// The child for which a thread waits, as waitid(2) names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Child {
-    /// The kind of `id`.
-    pub kind: libc::idtype_t,
-    /// The number of a process, a group or a descriptor, or nothing.
-    pub id: libc::id_t,
-    /// The changes for which the thread waits.
-    pub options: i32,
-}
-
 /// The library's record of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct PreloadThread {
+    /// The process to which the thread belongs.
+    pub process: ProcessId,
     /// The kernel's number of the thread.
     pub tid: u32,
     /// libc's name for the thread, or 0.
@@ -136,8 +130,21 @@ pub(crate) struct PreloadThread {
     pub mask: u64,
 }
 
+impl PreloadThread {
+    /// Returns whether the thread exists, or has ended and waits to be joined.
+    pub(crate) fn exists(&self) -> bool {
+        self.handle != 0
+    }
+
+    /// Returns whether the thread runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.exists() && !self.ended && self.tid != 0
+    }
+}
+
 /// No thread.
 pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
+    process: ProcessId::FIRST,
     tid: 0,
     handle: 0,
     detached: false,
@@ -157,13 +164,6 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
 static WORLD: AtomicPtr<World> = AtomicPtr::new(ptr::null_mut());
 
 static REGION: OnceLock<ServerSide> = OnceLock::new();
-
-/// A word of a thread. The value 1 passes the turn to the thread.
-#[repr(align(64))]
-pub(crate) struct Word(pub AtomicU32);
-
-/// The words of the threads.
-pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
 
 /// The process that takes part. A child after fork takes no part.
 pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
@@ -191,26 +191,34 @@ pub(crate) static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
-    PROCESS.store(sys::pid(), Ordering::SeqCst);
-    let word = if schedule == Schedule::Serial { SERIAL_PARENT } else { PARALLEL_PARENT };
-    if let Some(place) = wiped_on_fork(word) {
+    if let Some(place) = wiped_on_fork() {
         PARENT.store(place, Ordering::SeqCst);
     }
+    begin_process();
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// Maps a word that has a value here and is 0 in a child after fork.
-fn wiped_on_fork(value: u32) -> Option<*mut AtomicU32> {
+/// Records that this process takes part from now on.
+pub(crate) fn begin_process() {
+    PROCESS.store(sys::pid(), Ordering::SeqCst);
+    let serial = SERIAL.load(Ordering::Relaxed);
+    let word = if serial { SERIAL_PARENT } else { PARALLEL_PARENT };
+    let place = PARENT.load(Ordering::Relaxed);
+    if !ptr::eq(place, &raw const UNKNOWN) {
+        // SAFETY: a word that stays mapped (see `wiped_on_fork`).
+        unsafe { &*place }.store(word, Ordering::SeqCst);
+    }
+}
+
+/// Maps a word that is 0 in a child after fork, until that sets it.
+fn wiped_on_fork() -> Option<*mut AtomicU32> {
     const PAGE: usize = 4096;
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE, protection, flags) }.ok()?;
     // SAFETY: the page was just mapped. If the kernel refuses, the page is left unused.
     unsafe { madvise(page, PAGE, Advice::LinuxWipeOnFork) }.ok()?;
-    let word = page.cast::<AtomicU32>();
-    // SAFETY: a page of zeros that stays mapped.
-    unsafe { &*word }.store(value, Ordering::SeqCst);
-    Some(word)
+    Some(page.cast())
 }
 
 /// Returns whether this is a child after fork of the process that takes part.

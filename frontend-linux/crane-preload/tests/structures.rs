@@ -22,6 +22,8 @@ mod judge;
 mod maker;
 #[path = "../src/net/moved.rs"]
 mod moved;
+#[path = "../src/processes.rs"]
+mod processes;
 #[path = "../src/processors.rs"]
 mod processors;
 #[path = "../src/unix.rs"]
@@ -59,4 +61,22 @@ fn each_file_with_tests_is_named_here() {
     let named = include_str!("structures.rs");
     found.retain(|name| !named.lines().any(|line| line.trim() == name));
     assert_eq!(found, Vec::<String>::new(), "their tests never run");
+}
+
+/// The library finds its tables in memory of zeros.
+#[test]
+fn empty_tables_are_zeros() {
+    struct Table<T>(T);
+    // SAFETY: one thread reads it.
+    unsafe impl<T> Sync for Table<T> {}
+    fn is_zeros<T>(table: &'static Table<T>) -> bool {
+        let start = std::ptr::from_ref(table).cast::<u8>();
+        // SAFETY: bytes of a static value. A value that is not all zeros has some that are no
+        // padding.
+        (0..size_of::<T>()).all(|at| unsafe { start.add(at).read_volatile() } == 0)
+    }
+    static CONNECTIONS: Table<execution::Connections> = Table(execution::Connections::new());
+    static DESCRIPTORS: Table<descriptors::Descriptors> = Table(descriptors::Descriptors::new());
+    static WATCHES: Table<watch::Watches> = Table(watch::Watches::new());
+    assert!(is_zeros(&CONNECTIONS) && is_zeros(&DESCRIPTORS) && is_zeros(&WATCHES));
 }

@@ -1,5 +1,6 @@
-//! wait, waitpid, wait3, wait4, waitid: a thread waits for a child in the turn, and the library
-//! asks the kernel (see `outside`). The moment at which a child ends is particular to this host.
+//! wait, waitpid, wait3, wait4, waitid: a thread waits for a child in the turn. A child that takes
+//! part has ended at a clock value, and its status is in the table of processes. About others the
+//! library asks the kernel (see `outside`): the moment of their end is particular to this host.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -11,41 +12,97 @@ use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 use super::usage::NOTHING;
 use crate::errno;
 use crate::execution::On;
+use crate::fork;
 use crate::notes::uncovered;
 use crate::outside;
-use crate::turn::enter;
-use crate::world::Child;
+use crate::processes::{self, Child, Found, Process};
+use crate::signals;
+use crate::turn::{Call, Held, begin, enter};
 
-/// Waits until the kernel's call has an answer. `call` makes that call without waiting, and returns
-/// 0 if there is no answer yet. Returns `None` if the real call is due.
+/// A child that has taken part, and has ended.
+struct EndedChild {
+    number: pid_t,
+    /// As wait(2) returns it.
+    status: c_int,
+}
+
+/// Looks for an ended child among those that take part. It is forgotten, unless the options say
+/// otherwise.
+// specs: S16
+fn look(held: &mut Held, child: Child) -> Result<EndedChild, Found> {
+    let own = processes::own();
+    let group = rustix::process::getpgrp().as_raw_nonzero().get();
+    let processes = &mut held.world().processes;
+    let found = match child.options & libc::WEXITED {
+        0 => Found::Nothing,
+        _ => processes.child(own, child, group),
+    };
+    let Found::Ended(process) = found else { return Err(found) };
+    let Process { number, status, .. } = *processes.at(process);
+    if child.options & libc::WNOWAIT == 0 {
+        processes.free(process);
+        fork::reap(number);
+    }
+    Ok(EndedChild { number, status })
+}
+
+/// Starts a call about children. For those that take part it is one of the schedule. For others it
+/// is none: how often a program asks for them depends on when they end, and shells ask in the
+/// handler of SIGCHLD.
+fn begin_wait() -> Option<Held> {
+    let mut held = enter()?;
+    if !held.world().processes.has_children(processes::own()) {
+        return Some(held);
+    }
+    held.leave();
+    begin(Call::Child, 0)
+}
+
+/// Waits until a child that takes part has ended, or the kernel's call has an answer. `tell` makes
+/// the answer for such a child; `call` makes the kernel's call without waiting, and returns `None`
+/// if there is no answer yet. Returns `None` if the real call is due.
 fn wait_in_turn(
     child: Child,
+    tell: impl Fn(EndedChild) -> usize,
     call: impl Fn() -> Result<Option<usize>, c_int>,
 ) -> Option<Result<usize, c_int>> {
-    // Not a call of the schedule: how often a program asks for its children depends on when they
-    // end, and shells ask in the handler of SIGCHLD.
-    let mut held = enter()?;
+    let mut held = begin_wait()?;
     held.cancellable = true;
-    if child.options & libc::WNOHANG == 0 && !held.world().outside.in_vain {
-        held.world().outside.in_vain = !outside::await_child(child);
-    }
+    let waits = child.options & libc::WNOHANG == 0;
     let mut waited = false;
     let result = loop {
-        match call() {
-            Ok(Some(answer)) => break Ok(answer),
-            Ok(None) if child.options & libc::WNOHANG != 0 => break Ok(0),
-            Ok(None) => {}
-            Err(error) => break Err(error),
+        let has_members = match look(&mut held, child) {
+            Ok(ended) => break Ok(tell(ended)),
+            Err(found) => found == Found::Running,
+        };
+        if waits && !has_members && !waited && !held.world().outside.in_vain {
+            held.world().outside.in_vain = !outside::await_child(child);
         }
-        waited = true;
+        let has_others = match call() {
+            Ok(Some(answer)) => break Ok(answer),
+            Ok(None) => true,
+            Err(libc::ECHILD) if has_members => false,
+            Err(error) => break Err(error),
+        };
+        if !waits {
+            break Ok(0);
+        }
+        waited |= has_others;
         let me = held.me.0 as usize;
-        let world = held.world();
-        world.threads[me].child = Some(child);
-        let woken = held.wait_or_signal(On::Child, NEVER);
+        held.world().threads[me].child = has_others.then_some(child);
+        let on = if has_others { On::Child } else { On::Member(processes::own()) };
+        let woken = held.wait_or_signal(on, NEVER);
         held.world().threads[me].child = None;
         if woken.is_err_and(|by| !by.restarts) {
             // The signal may say that the child has ended: its answer comes first.
-            break call().map_or_else(Err, |answer| answer.ok_or(libc::EINTR));
+            break match look(&mut held, child) {
+                Ok(ended) => Ok(tell(ended)),
+                Err(_) => match call() {
+                    Ok(Some(answer)) => Ok(answer),
+                    Err(error) if !has_members => Err(error),
+                    _ => Err(libc::EINTR),
+                },
+            };
         }
         if held.cancelled {
             break Ok(0);
@@ -85,7 +142,14 @@ unsafe extern "C" fn wait4(
         sys::checked(unsafe { sys::syscall(libc::SYS_wait4, arguments) })
     };
     let once = || kernel(options | libc::WNOHANG).map(|pid| (pid != 0).then_some(pid));
-    let Some(result) = wait_in_turn(child_of(pid, options), once) else {
+    let tell = |ended: EndedChild| {
+        if !status.is_null() {
+            // SAFETY: the caller's place.
+            unsafe { status.write(ended.status) };
+        }
+        ended.number as usize
+    };
+    let Some(result) = wait_in_turn(child_of(pid, options), tell, once) else {
         return errno::answer_int(kernel(options));
     };
     if matches!(result, Ok(1..)) && !usage.is_null() {
@@ -135,6 +199,13 @@ unsafe extern "C" fn waitid(
         // SAFETY: as above.
         Ok((unsafe { (*place).si_signo } != 0).then_some(0))
     };
-    let result = wait_in_turn(Child { kind, id, options }, once);
+    let tell = |ended: EndedChild| {
+        if !info.is_null() {
+            // SAFETY: the caller's place.
+            unsafe { info.write(signals::of_child(ended.number, ended.status)) };
+        }
+        0
+    };
+    let result = wait_in_turn(Child { kind, id, options }, tell, once);
     errno::answer_int(result.unwrap_or_else(|| kernel(info, options)))
 }

@@ -9,6 +9,7 @@ use crane_shm::sys;
 use super::retried::{WaitRule, retry, wake};
 use crate::errno;
 use crate::execution::On;
+use crate::processes;
 use crate::turn::{Call, begin, enter};
 
 /// The number of threads that wait for a lock of a file, which a close may free.
@@ -91,7 +92,7 @@ fn has_forked() -> Option<bool> {
 /// Wakes the waiting threads after a call that may have freed a lock, such as a close.
 #[inline]
 pub(super) fn freed() {
-    if WAITING.load(Ordering::Relaxed) > 0
+    if (WAITING.load(Ordering::Relaxed) > 0 || processes::has_made())
         && let Some(mut held) = enter()
     {
         wake(&mut held, On::FileLock);

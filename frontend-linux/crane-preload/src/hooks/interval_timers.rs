@@ -12,6 +12,7 @@ use crate::descriptors::TimerIndex;
 use crate::errno;
 use crate::expirations;
 use crate::notes::{full, uncovered};
+use crate::processes;
 use crate::timers::Expires;
 use crate::turn::{Call, Held, begin};
 use crate::world::World;
@@ -22,14 +23,15 @@ const ZERO: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
 /// Returns the process's timer of real time; makes it with the first call. `None`: the table is
 /// full, and the real call is due.
 fn interval_timer(world: &mut World) -> Option<TimerIndex> {
-    if world.timers.interval_timer.is_none() {
+    let own = processes::own();
+    if world.processes.at(own).interval_timer.is_none() {
         let made = world.timers.make(Expires::Alarm, libc::CLOCK_MONOTONIC);
         if made.is_none() {
             full(world, FULL);
         }
-        world.timers.interval_timer = made;
+        world.processes.at(own).interval_timer = made;
     }
-    world.timers.interval_timer
+    world.processes.at(own).interval_timer
 }
 
 /// Starts the timer of real time as the program before had it.

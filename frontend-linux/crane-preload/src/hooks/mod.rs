@@ -15,6 +15,7 @@ mod counts;
 mod epoll;
 mod exec;
 mod executables;
+pub(crate) mod exits;
 mod fifo;
 mod file_facts;
 mod file_locks;

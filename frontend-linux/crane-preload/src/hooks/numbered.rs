@@ -12,6 +12,7 @@ use crane_shm::table::{self, Class};
 use libc::sigset_t;
 
 use super::affinity::{getaffinity_by_number, getcpu};
+use super::exits::exit_group;
 use super::futex::futex;
 use super::handlers::action_by_number;
 use super::kernel_objects::signalfd4;
@@ -145,6 +146,10 @@ unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
         libc::SYS_exit if takes_part() => end_self(),
+        libc::SYS_exit_group if takes_part() => {
+            exit_group(arguments[0] as c_int);
+            None
+        }
         // A thread, or another stack, would go on in this function.
         libc::SYS_clone
             if arguments[1] == 0 && maker(arguments[0], false, false) == Maker::Process =>

@@ -1,16 +1,17 @@
 //! fork, and calls of processes that take no part.
 //!
-//! A child process takes no part: its hooks make the real calls. That is right for a child that
+//! Without a floor, a child process takes no part: its hooks make the real calls. That is right for a child that
 //! only executes another program. A child that would serve clients ends with a reason instead of
 //! failing silently.
 
 use std::sync::atomic::Ordering;
 
 use crane_shm::sys;
-use libc::pid_t;
+use libc::{c_int, pid_t};
 
 use crate::descriptors::{DescriptionKind, TableEntry};
-use crate::net;
+use crate::errno;
+use crate::fork;
 use crate::notes::uncovered;
 use crate::processors;
 use crate::trouble;
@@ -67,22 +68,33 @@ pub(super) fn before_child(world: &mut World) {
     uncovered(world, "fork: what a child process does is not replicated");
 }
 
+/// Makes a child by libc's function.
+fn made(real: unsafe extern "C" fn() -> pid_t) -> Result<pid_t, c_int> {
+    // SAFETY: no arguments.
+    match unsafe { real() } {
+        -1 => Err(errno::current()),
+        number => Ok(number),
+    }
+}
+
 fn fork_in_turn() -> pid_t {
     let real = real!(fork: fn() -> pid_t);
     let Some(mut held) = begin(Call::Fork, 0) else {
         // SAFETY: no arguments.
         return unsafe { real() };
     };
+    if fork::take_part() {
+        return match fork::make_child(held, || made(real)) {
+            Ok(number) => number,
+            Err(error) => errno::answer_int(Err(error)),
+        };
+    }
     before_child(held.world());
     processors::set_wish(None, processors::wish(Some(held.me)));
     // Handlers that the program registered may call hooks.
     held.leave();
     // SAFETY: no arguments.
     let child = unsafe { real() };
-    if child == 0 {
-        crate::membership::forget_self();
-        net::leave_to_child();
-    }
     child
 }
 

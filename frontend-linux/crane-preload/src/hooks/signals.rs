@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use crane_shm::sys;
 use libc::{pid_t, pthread_t, siginfo_t, sigval};
 
+use super::exits;
 use super::threads::find;
 use crate::errno;
 use crate::net;
 use crate::posting::{self, Route, Target};
-use crate::signals::{self, Disposition};
-use crate::turn::{Call, begin};
+use crate::processes;
+use crate::signals::{self, DefaultAction, Disposition};
+use crate::turn::{Call, begin, enter};
+use crate::world::World;
 
 /// The longest wait for a signal to this process's group, which the kernel delivers within
 /// microseconds.
@@ -20,9 +23,9 @@ const GROUP_WAIT: Duration = Duration::from_millis(500);
 
 /// Sends a signal of this process to `target`, in the turn. Returns `false` if the real call is
 /// due.
-fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &siginfo_t) -> bool {
+fn send(target: impl FnOnce(&World) -> Option<Target>, info: &siginfo_t) -> bool {
     let signal = info.si_signo;
-    if signals::bit(signal) == 0 || signal == libc::SIGKILL || signal == libc::SIGSTOP {
+    if signals::bit(signal) == 0 {
         return false;
     }
     let Some(mut held) = begin(Call::Signal, signal as u32) else { return false };
@@ -39,6 +42,10 @@ fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &sigi
             held.leave();
             signals::send_behind(info);
         }
+        Route::Kernel if signals::default_action(signal) == DefaultAction::End => {
+            exits::end_by_signal(held, signal);
+            return false;
+        }
         Route::Kernel => {
             held.leave();
             return false;
@@ -47,13 +54,32 @@ fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &sigi
     true
 }
 
+/// Returns the whole process of the program that has this number.
+fn process_of(world: &World, number: pid_t) -> Option<Target> {
+    world.processes.find(number).map(Target::Process)
+}
+
+/// Returns whether a number is that of a process of the program, other than this one, that has not
+/// been waited for.
+fn is_other(number: pid_t) -> bool {
+    let Some(mut held) = enter() else { return false };
+    let found = held.world().processes.find(number);
+    held.leave();
+    found.is_some_and(|process| process != processes::own())
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_USER);
-    if process == sys::pid() && send(|_| Some(Target::Process), &info) {
+    if (process == sys::pid() || is_other(process))
+        && send(|world| process_of(world, process), &info)
+    {
         return 0;
     }
     let arguments = [process as usize, signal as usize, 0, 0, 0, 0];
+    if let Some(result) = signal_members(process, &info) {
+        return errno::answer_int(result);
+    }
     if is_own_group(process) {
         return errno::answer_int(signal_group(signal, arguments));
     }
@@ -76,6 +102,39 @@ fn is_own_group(process: pid_t) -> bool {
     process == 0 || process < -1 && -process == own()
 }
 
+/// Sends a signal to each process of a group (kill(2)), if this program has several. Returns `None`
+/// if the kernel must answer: for a group without any of them, or all processes there are.
+fn signal_members(group: pid_t, info: &siginfo_t) -> Option<Result<usize, c_int>> {
+    if group > 0 || group == -1 || !processes::has_made() || signals::bit(info.si_signo) == 0 {
+        return None;
+    }
+    // SAFETY: getpgid touches no memory.
+    let group_of = |number: pid_t| unsafe { libc::getpgid(number) };
+    let group = if group == 0 { group_of(0) } else { -group };
+    let own = processes::own();
+    let (mut any, mut is_own_too, mut next) = (false, false, 0);
+    while let Some(mut held) = enter() {
+        let running = held.world().processes.running().map(|(id, process)| (id, process.number));
+        let found = running.skip_while(|(id, _)| id.0 < next);
+        let found = { found }.find(|(_, number)| group_of(*number) == group);
+        held.leave();
+        let Some((process, _)) = found else { break };
+        any = true;
+        next = process.0 + 1;
+        if process == own {
+            is_own_too = true;
+        } else {
+            send(|_| Some(Target::Process(process)), info);
+        }
+    }
+    if is_own_too && !send(|_| Some(Target::Process(own)), info) {
+        let arguments = [sys::pid() as usize, info.si_signo as usize, 0, 0, 0, 0];
+        // SAFETY: kill touches no memory.
+        return Some(sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) }));
+    }
+    any.then_some(Ok(0))
+}
+
 /// Sends a signal to the group of this process. The kernel delivers it to this process as well. The
 /// function waits for a signal that reaches another thread, so that the schedule does not depend on
 /// its time.
@@ -85,7 +144,7 @@ fn signal_group(signal: c_int, arguments: [usize; 6]) -> Result<usize, c_int> {
     let handled = signals::bit(signal) != 0 && signals::disposition(signal) != Disposition::Kernel;
     let Some(mut held) = begin(Call::Signal, signal as u32) else { return real() };
     let me = held.me;
-    let receiver = posting::receiver(held.world(), Some(me), signal);
+    let receiver = posting::receiver(held.world(), Some(me), processes::own(), signal);
     let other = handled && receiver.is_some_and(|receiver| receiver != me);
     held.leave();
     let result = real();
@@ -111,7 +170,7 @@ unsafe extern "C" fn pthread_kill(handle: pthread_t, signal: c_int) -> c_int {
 pub(super) unsafe extern "C" fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_TKILL);
     let target = |world: &_| posting::find_by_tid(world, thread).map(Target::Thread);
-    if process == sys::pid() && send(target, &info) {
+    if (process == sys::pid() || is_other(process)) && send(target, &info) {
         return 0;
     }
     let arguments = [process as usize, thread as usize, signal as usize, 0, 0, 0];
@@ -136,7 +195,9 @@ fn with_value(signal: c_int, value: sigval) -> siginfo_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigqueue(process: pid_t, signal: c_int, value: sigval) -> c_int {
     let info = with_value(signal, value);
-    if process == sys::pid() && send(|_| Some(Target::Process), &info) {
+    if (process == sys::pid() || is_other(process))
+        && send(|world| process_of(world, process), &info)
+    {
         return 0;
     }
     let record = (&raw const info).addr();
@@ -168,9 +229,9 @@ pub(super) fn queue_by_number(
     // SAFETY: as many bytes, all of which are valid.
     let mut info = unsafe { std::mem::transmute::<[u64; 16], siginfo_t>(given) };
     info.si_signo = signal;
-    let target = |world: &_| match thread {
-        None => Some(Target::Process),
+    let target = |world: &World| match thread {
+        None => process_of(world, process),
         Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),
     };
-    (process == sys::pid() && signals::bit(signal) != 0 && send(target, &info)).then_some(0)
+    ((process == sys::pid() || is_other(process)) && signals::bit(signal) != 0 && send(target, &info)).then_some(0)
 }

@@ -18,6 +18,7 @@ use crate::bases;
 use crate::execution::On;
 use crate::net;
 use crate::notes::full;
+use crate::processes;
 use crate::processors;
 use crate::signals;
 use crate::turn::{self, Call, Held, begin};
@@ -100,6 +101,7 @@ unsafe extern "C" fn pthread_create(
     processors::set_wish(Some(child), wish);
     let mask = signals::block_all();
     world.threads[child.0 as usize] = PreloadThread {
+        process: processes::own(),
         detached: is_detached(attributes),
         routine: Some(routine),
         argument,
@@ -183,11 +185,10 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     let Some(mut held) = begin(Call::ThreadEnd, 0) else { return };
     let me = held.me;
     let world = held.world();
-    let others = world
-        .threads
-        .iter()
-        .enumerate()
-        .any(|(number, thread)| number != me.0 as usize && !thread.ended && thread.handle != 0);
+    let own = processes::own();
+    let others = world.threads.iter().enumerate().any(|(number, thread)| {
+        number != me.0 as usize && thread.process == own && !thread.ended && thread.exists()
+    });
     if !others {
         // libc ends the process now, and runs what the program registered for that.
         held.end();
@@ -249,7 +250,10 @@ fn wake_heirs(world: &mut World) {
 
 /// Finds the thread of a handle.
 pub(crate) fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
-    let place = world.threads.iter().position(|thread| thread.handle == handle && handle != 0)?;
+    let own = processes::own();
+    let is_it =
+        |thread: &PreloadThread| thread.exists() && thread.handle == handle && thread.process == own;
+    let place = world.threads.iter().position(is_it)?;
     Some(ThreadId(place as u16))
 }
 

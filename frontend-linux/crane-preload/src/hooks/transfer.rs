@@ -292,7 +292,7 @@ pub(super) fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
         let description = descriptors.at(end);
         description.edges = description.edges.wrapping_add(1);
         run.turn.wake(On::Read(end).key(), u32::MAX);
-        if description.shared {
+        if description.shared && lookup(description.number) == Some(end) {
             // The kernel need not report conditions that exist already.
             description.seen = kernel_readiness(description.number);
         }

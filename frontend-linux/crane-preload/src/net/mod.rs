@@ -106,6 +106,13 @@ pub(crate) fn leave_to_child() {
     set_word(0);
 }
 
+/// Forgets the settings of the calling thread, which the kernel has not given to this new process.
+/// The thread is armed when it has the turn.
+pub(crate) fn begin_in_child() {
+    tsc::permit_always();
+    set_word(0);
+}
+
 /// Arms a new thread, which takes part.
 pub(crate) fn arm_new_thread(region: ServerSide) {
     let round = arming::numbered(region.net_round());

@@ -19,6 +19,7 @@ use super::maker::{Maker, maker};
 use super::{answer, answers, arming, call_sites, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
 use crate::file_kind;
+use crate::fork;
 use crate::membership;
 use crate::signals::action::{end_by, restore_default};
 use crate::signals::frame::{self, run};
@@ -28,6 +29,10 @@ use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
 const USER_DISPATCH: i32 = 2;
+/// The place of a trap's architecture in the record of a child's end, whose code may be the same.
+const NO_ARCHITECTURE: u32 = 0;
+/// The codes of a child's end.
+const OF_CHILD: [i32; 3] = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
 /// `AUDIT_ARCH_X86_64` (linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 /// Bytes of each instruction that makes a system call.
@@ -181,9 +186,13 @@ unsafe extern "C" fn on_signal(
         Some(region) if record.si_code == USER_DISPATCH => {
             // SAFETY: the record of such a signal.
             let trap = unsafe { &*info.cast::<Trap>() };
-            on_trap(region, trap, context);
+            if trap.architecture != NO_ARCHITECTURE {
+                on_trap(region, trap, context);
+            }
             false
         }
+        // The kernel tells of the end of a child that takes part (see `fork`).
+        Some(_) if OF_CHILD.contains(&record.si_code) => false,
         // SAFETY: the program's own signal.
         _ => unsafe { pass_on(signal, info, context, base) },
     }
@@ -229,6 +238,12 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     if is_native && let Some(error) = table::refusal(number) {
         arming::spend(region);
         return context.answer(-(error as isize));
+    }
+    if is_native && number == libc::SYS_clone && fork::is_making() {
+        // The child goes on behind this handler, as its maker does.
+        // SAFETY: libc's own call for fork(2), with another signal at the child's end.
+        let result = unsafe { sys::syscall(number, fork::arguments_of_child(arguments)) };
+        return context.answer(result);
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
     let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();
@@ -285,7 +300,7 @@ fn begins_or_ends(number: c_long, [flags, ..]: [usize; 6], is_libc: bool) -> boo
     answers::is_begun()
         && match number {
             libc::SYS_clone => maker(flags, is_libc, bases::may_be_set()) != Maker::Kernel,
-            libc::SYS_exit => true,
+            libc::SYS_exit | libc::SYS_exit_group => true,
             _ => false,
         }
 }

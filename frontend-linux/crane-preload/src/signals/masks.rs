@@ -72,12 +72,12 @@ pub(crate) unsafe fn mask_at(set: *const libc::sigset_t) -> Option<u64> {
     unsafe { set.cast::<u64>().as_ref() }.copied()
 }
 
-/// Returns the signals that a thread of this process blocks (proc(5), `SigBlk`), or none if they
+/// Returns the signals that a thread of the program blocks (proc(5), `SigBlk`), or none if they
 /// cannot be read.
 pub(crate) fn blocked_of(tid: u32) -> u64 {
     let mut path = [0_u8; 48];
     // The number is short, and the rest of the array is zero.
-    let _ = write!(&mut path[..], "/proc/self/task/{tid}/status");
+    let _ = write!(&mut path[..], "/proc/{tid}/status");
     let arguments = [
         libc::AT_FDCWD as usize,
         path.as_ptr().addr(),

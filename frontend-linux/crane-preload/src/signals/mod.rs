@@ -24,6 +24,7 @@ use libc::{siginfo_t, ucontext_t};
 use crate::bases::for_signals;
 use crate::membership::{self, Membership};
 use crate::output::Output;
+use crate::processes;
 use crate::trouble::Text;
 use crate::world;
 
@@ -37,17 +38,17 @@ pub(crate) mod stack;
 pub(crate) mod within;
 
 use action::ProgramHandler;
-pub(crate) use action::{Action, exchange};
+pub(crate) use action::{Action, exchange, restore_default};
 use ends::own_end;
 use masks::LAST;
 pub(crate) use masks::{
     bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
 };
 pub(crate) use posted::{
-    any, first_receiver_from, forget, has_news, post, set_news, take, take_news, waits,
+    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_news, use_table, waits,
 };
-use records::is_own_timer;
-pub(crate) use records::{sent_by_self, sent_by_timer};
+use records::{is_own_sent, is_own_timer};
+pub(crate) use records::{of_child, sent_by_self, sent_by_timer};
 pub(crate) use within::{send_behind, send_to_self};
 
 /// The effect of a signal on this process.
@@ -187,7 +188,17 @@ extern "C" fn on_signal(
 fn note_foreign(info: &siginfo_t) {
     let sender = match info.si_code {
         // SAFETY: these have a sender.
+        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL if unsafe { is_own_sent(info) } => {
+            sys::pid()
+        }
+        // SAFETY: as above.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
+        // The end of a child that takes part is told by this library, in the turn.
+        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
+            if info.si_signo == libc::SIGCHLD && processes::has_made() =>
+        {
+            sys::pid()
+        }
         // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
         libc::SI_TIMER if unsafe { is_own_timer(info) } => sys::pid(),
         _ => 0,
@@ -248,6 +259,39 @@ pub(crate) fn exchange_own(signal: c_int, new: Option<&Action>) -> Action {
         }
         _ => before,
     }
+}
+
+/// What a signal that no handler takes does to its process (signal(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DefaultAction {
+    /// Nothing.
+    Ignore,
+    /// It stops until another signal.
+    Stop,
+    /// It ends.
+    End,
+}
+
+/// Returns what a signal does to this process that has no handler for it.
+pub(crate) fn default_action(signal: c_int) -> DefaultAction {
+    if signal != libc::SIGKILL
+        && signal != libc::SIGSTOP
+        && exchange(signal, None).handler == libc::SIG_IGN
+    {
+        return DefaultAction::Ignore;
+    }
+    match signal {
+        libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT => DefaultAction::Ignore,
+        libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => DefaultAction::Stop,
+        _ => DefaultAction::End,
+    }
+}
+
+/// Returns whether a signal ends this process, in the thread that calls.
+pub(crate) fn is_fatal(signal: c_int) -> bool {
+    let is_default = disposition(signal) == Disposition::Kernel
+        && default_action(signal) == DefaultAction::End;
+    is_default && (signal == libc::SIGKILL || blocked() & bit(signal) == 0)
 }
 
 /// Returns the effect of a signal on this process.

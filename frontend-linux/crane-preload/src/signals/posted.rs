@@ -5,7 +5,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crane_core::execution::turn::ThreadId;
 use libc::siginfo_t;
@@ -34,25 +34,46 @@ const READY: u32 = 2;
 // ready, by the thread that the signal is for.
 unsafe impl Sync for Posted {}
 
-static POSTED: [Posted; POSTED_MAX] = [const {
-    Posted {
-        state: AtomicU32::new(FREE),
-        thread: AtomicU32::new(0),
-        order: AtomicU64::new(0),
-        // SAFETY: all fields are integers, for which zero is a value.
-        info: UnsafeCell::new(unsafe { std::mem::zeroed() }),
-    }
-}; POSTED_MAX];
+/// The table. Before the first signal, all its bytes are 0.
+pub(crate) struct PostedSignals {
+    places: [Posted; POSTED_MAX],
+    /// The number of places that are not free.
+    waiting: AtomicU32,
+    /// The next number in the order of posting.
+    order: AtomicU64,
+    /// Whether a handler has posted a signal to a thread that may wait, so that the holder of the
+    /// turn must check.
+    news: AtomicBool,
+}
 
-/// The number of places that are not free.
-static WAITING: AtomicU32 = AtomicU32::new(0);
+/// The table of a process that shares none.
+static OWN: PostedSignals = PostedSignals {
+    places: [const {
+        Posted {
+            state: AtomicU32::new(FREE),
+            thread: AtomicU32::new(0),
+            order: AtomicU64::new(0),
+            // SAFETY: all fields are integers, for which zero is a value.
+            info: UnsafeCell::new(unsafe { std::mem::zeroed() }),
+        }
+    }; POSTED_MAX],
+    waiting: AtomicU32::new(0),
+    order: AtomicU64::new(0),
+    news: AtomicBool::new(false),
+};
 
-/// The next number in the order of posting.
-static ORDER: AtomicU64 = AtomicU64::new(0);
+static TABLE: AtomicPtr<PostedSignals> = AtomicPtr::new((&raw const OWN).cast_mut());
 
-/// Whether a handler has posted a signal to a thread that may wait, so that the holder of the turn
-/// must check.
-static NEWS: AtomicBool = AtomicBool::new(false);
+#[inline]
+fn table() -> &'static PostedSignals {
+    // SAFETY: static memory, or that of [`use_table`].
+    unsafe { &*TABLE.load(Ordering::Relaxed) }
+}
+
+/// Has this process use this table, which it may share with others, from now on.
+pub(crate) fn use_table(table: &'static PostedSignals) {
+    TABLE.store(std::ptr::from_ref(table).cast_mut(), Ordering::SeqCst);
+}
 
 /// Posts a signal to a thread, or returns `false` if no place is free. Safe in a signal handler.
 pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
@@ -62,15 +83,15 @@ pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
     {
         return true;
     }
-    let claimed = POSTED.iter().find(|place| {
+    let claimed = table().places.iter().find(|place| {
         let swapped =
             place.state.compare_exchange(FREE, DRAFT, Ordering::AcqRel, Ordering::Relaxed);
         swapped.is_ok()
     });
     let Some(place) = claimed else { return false };
-    WAITING.fetch_add(1, Ordering::SeqCst);
+    table().waiting.fetch_add(1, Ordering::SeqCst);
     place.thread.store(number, Ordering::Relaxed);
-    place.order.store(ORDER.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    place.order.store(table().order.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     // SAFETY: the place is this call's draft.
     unsafe { place.info.get().write(*info) };
     place.state.store(READY, Ordering::SeqCst);
@@ -80,13 +101,13 @@ pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
 /// Returns whether signals of any thread wait.
 #[inline]
 pub(crate) fn any() -> bool {
-    WAITING.load(Ordering::Relaxed) != 0
+    table().waiting.load(Ordering::Relaxed) != 0
 }
 
 /// Finds the first signal of a thread that `wanted` accepts, in the order in which the kernel
 /// delivers them: the lowest number first, and equal numbers in the order of posting.
 fn find(thread: ThreadId, wanted: impl Fn(u32, c_int) -> bool) -> Option<&'static Posted> {
-    let ready = POSTED.iter().filter(|place| {
+    let ready = table().places.iter().filter(|place| {
         place.state.load(Ordering::Acquire) == READY
             && place.thread.load(Ordering::Relaxed) == u32::from(thread.0)
     });
@@ -106,7 +127,7 @@ pub(crate) fn waits(thread: ThreadId) -> bool {
 
 /// Returns the lowest thread number from `from` on for which a signal waits.
 pub(crate) fn first_receiver_from(from: u32) -> Option<ThreadId> {
-    let ready = POSTED.iter().filter(|place| place.state.load(Ordering::Acquire) == READY);
+    let ready = table().places.iter().filter(|place| place.state.load(Ordering::Acquire) == READY);
     let threads = ready.map(|place| place.thread.load(Ordering::Relaxed));
     threads.filter(|thread| *thread >= from).min().map(|thread| ThreadId(thread as u16))
 }
@@ -117,7 +138,7 @@ pub(crate) fn take(thread: ThreadId) -> Option<siginfo_t> {
     // SAFETY: ready, and this thread's.
     let info = unsafe { place.info.get().read() };
     place.state.store(FREE, Ordering::Release);
-    WAITING.fetch_sub(1, Ordering::SeqCst);
+    table().waiting.fetch_sub(1, Ordering::SeqCst);
     Some(info)
 }
 
@@ -129,17 +150,17 @@ pub(crate) fn forget(thread: ThreadId) {
 /// Returns whether a handler has posted signals since the last call.
 #[inline]
 pub(crate) fn take_news() -> bool {
-    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::SeqCst)
+    table().news.load(Ordering::Relaxed) && table().news.swap(false, Ordering::SeqCst)
 }
 
 /// Returns whether a handler has posted signals that the holder of the turn does not know of.
 pub(crate) fn has_news() -> bool {
-    NEWS.load(Ordering::SeqCst)
+    table().news.load(Ordering::SeqCst)
 }
 
 /// Records that the holder of the turn must check for signals.
 pub(crate) fn set_news() {
-    NEWS.store(true, Ordering::SeqCst);
+    table().news.store(true, Ordering::SeqCst);
 }
 
 #[cfg(test)]
@@ -150,11 +171,11 @@ mod tests {
     use crate::signals::sent_by_self;
 
     /// All tests share one table.
-    static TABLE: Mutex<()> = Mutex::new(());
+    static ALONE: Mutex<()> = Mutex::new(());
 
     #[test]
     fn the_lowest_signal_comes_first_and_standard_ones_do_not_queue() {
-        let _alone = TABLE.lock().unwrap();
+        let _alone = ALONE.lock().unwrap();
         let (one, other) = (ThreadId(1000), ThreadId(1001));
         let info = |signal| sent_by_self(signal, libc::SI_USER);
         for signal in [libc::SIGUSR2, libc::SIGUSR1, libc::SIGUSR1] {
@@ -173,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_full_table_says_so() {
-        let _alone = TABLE.lock().unwrap();
+        let _alone = ALONE.lock().unwrap();
         let thread = ThreadId(1002);
         let info = sent_by_self(libc::SIGRTMIN() + 4, libc::SI_QUEUE);
         let placed = (0..=POSTED_MAX).filter(|_| post(thread, &info)).count();

@@ -48,24 +48,61 @@ pub(crate) fn sent_by_timer(
     }
 }
 
+/// The fields of `siginfo_t` for the codes of sent signals, and of those that tell of a child.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Sent {
+    signal: c_int,
+    error: c_int,
+    code: c_int,
+    padding: c_int,
+    process: libc::pid_t,
+    user: libc::uid_t,
+    /// Of a child: its exit code, or the signal that has ended it.
+    status: c_int,
+    /// The value of sigqueue(3), and the times of a child.
+    rest: [u32; 3],
+    /// The kernel's own records of sent signals have zero here, and no program looks.
+    is_own: u64,
+}
+
+/// Returns whether the record of a sent signal is one of the library's.
+///
+/// # Safety
+/// The record is of a signal that was sent (`SI_USER`, `SI_QUEUE`, `SI_TKILL`).
+pub(super) unsafe fn is_own_sent(info: &siginfo_t) -> bool {
+    // SAFETY: the caller's duty. The kernel's own record is no shorter than ours.
+    unsafe { *ptr::from_ref(info).cast::<Sent>() }.is_own != 0
+}
+
+/// Returns the record of the end of a child, which has a status as wait(2) returns it.
+pub(crate) fn of_child(number: libc::pid_t, status: c_int) -> siginfo_t {
+    let (code, status) = if libc::WIFEXITED(status) {
+        (libc::CLD_EXITED, libc::WEXITSTATUS(status))
+    } else if libc::WCOREDUMP(status) {
+        (libc::CLD_DUMPED, libc::WTERMSIG(status))
+    } else {
+        (libc::CLD_KILLED, libc::WTERMSIG(status))
+    };
+    let mut info = sent_by_self(libc::SIGCHLD, code);
+    // SAFETY: as in `sent_by_self`.
+    let record = unsafe { &mut *(&raw mut info).cast::<Sent>() };
+    // The place is a time of the child's here.
+    (record.process, record.status, record.is_own) = (number, status, 0);
+    info
+}
+
 /// Returns the record of a signal that this process sends, by kill(2) or tgkill(2).
 pub(crate) fn sent_by_self(signal: c_int, code: c_int) -> siginfo_t {
-    /// The fields of `siginfo_t` for the codes of sent signals.
-    #[repr(C)]
-    struct Sent {
-        signal: c_int,
-        error: c_int,
-        code: c_int,
-        padding: c_int,
-        process: libc::pid_t,
-        user: libc::uid_t,
-    }
     // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
     // fields, which are those of the kernel's for these codes (sigaction(2)).
     unsafe {
         let mut info: siginfo_t = std::mem::zeroed();
         let user = rustix::process::getuid().as_raw();
-        let sent = Sent { signal, error: 0, code, padding: 0, process: sys::pid(), user };
+        let (process, status, rest) = (sys::pid(), 0, [0; 3]);
+        let padding = 0;
+        let sent =
+            Sent { signal, error: 0, code, padding, process, user, status, rest, is_own: 1 };
         (&raw mut info).cast::<Sent>().write(sent);
         info
     }

@@ -53,6 +53,13 @@ pub(crate) fn begin(me: ThreadId) {
     }
 }
 
+/// Has the calling thread of a new process, which runs on a copy of its maker's stacks, keep them
+/// under its own number.
+pub(crate) fn inherit(me: ThreadId, maker: ThreadId) {
+    let [own, makers] = [me, maker].map(|thread| &STACKS[usize::from(thread.0)]);
+    own.store(makers.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+}
+
 fn map() -> Option<usize> {
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice; its first page is nobody's then.

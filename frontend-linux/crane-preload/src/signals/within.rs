@@ -146,7 +146,13 @@ pub(crate) fn place(own: usize) -> usize {
 /// this function returns, unless the signal is blocked.
 pub(crate) fn send_to_self(info: &siginfo_t) {
     let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
-    let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];
+    let (signal, record) = (info.si_signo as usize, ptr::from_ref(info).addr());
+    let is_blocked = masks::blocked() & masks::bit(info.si_signo) != 0;
+    // What the kernel keeps for the process, each of its threads may take.
+    let (call, arguments) = match is_blocked && info.si_code != libc::SI_TKILL {
+        true => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
+        false => (libc::SYS_rt_tgsigqueueinfo, [process, thread, signal, record, 0, 0]),
+    };
     // SAFETY: the kernel reads the record, which lives during the call.
-    unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
+    unsafe { sys::syscall(call, arguments) };
 }

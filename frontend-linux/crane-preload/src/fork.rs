@@ -1,0 +1,165 @@
+//! fork(2): a child takes part from its first instruction on.
+//!
+//! The parent reserves the numbers of the child's process and thread in the turn, and the child
+//! waits for its own turn before it runs a handler of the program's (pthread_atfork(3)) or goes on
+//! behind the call. So all children are made in the same order everywhere, and have the same
+//! numbers of the kernel's where they have a cell of their own.
+//!
+//! With a floor, the kernel tells the parent of a child's end by a signal of the net's: the one for
+//! the program is sent in the turn (see `hooks::exits`).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crane_core::execution::turn::ThreadId;
+use crane_shm::sys;
+use libc::{c_int, pid_t};
+
+use crate::descriptors::use_numbers;
+use crate::membership;
+use crate::net;
+use crate::processes::{self, ProcessId};
+use crate::processors;
+use crate::service;
+use crate::signals::{self, stack};
+use crate::turn::{self, Held};
+use crate::world::{self, NO_THREAD, PreloadThread, SERIAL, World};
+
+/// The child that this process is about to make: the numbers of its process and its thread, plus 1.
+static EXPECTED: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = 0;
+const PROCESS_SHIFT: u32 = 16;
+
+/// Returns whether children take part. Without a floor, calls of theirs could pass unseen; in
+/// parallel mode, nothing orders their memory.
+pub(crate) fn take_part() -> bool {
+    net::has_floor() && SERIAL.load(Ordering::Relaxed)
+}
+
+/// Has each child come here first, before it runs handlers of the program's.
+pub(crate) fn prepare() {
+    // SAFETY: a function that stays.
+    let result = unsafe { libc::pthread_atfork(None, None, Some(begin_child)) };
+    assert!(result == 0, "no handler of fork: error {result}");
+}
+
+/// Returns whether the calling thread is making a child that takes part.
+pub(crate) fn is_making() -> bool {
+    EXPECTED.load(Ordering::Relaxed) != NOBODY
+}
+
+/// Makes a child that takes part. `make` is libc's function.
+///
+/// # Errors
+/// Returns `EAGAIN` where there are too many processes or threads, or the kernel's error.
+// specs: S15
+pub(crate) fn make_child(
+    mut held: Held,
+    make: impl FnOnce() -> Result<pid_t, c_int>,
+) -> Result<pid_t, c_int> {
+    let me = held.me;
+    let Some((process, thread)) = reserve(held.world()) else {
+        held.end();
+        return Err(libc::EAGAIN);
+    };
+    processors::set_wish(Some(thread), processors::wish(Some(me)));
+    processes::set_has_made();
+    let mask = signals::block_all();
+    // Neither the kernel nor the child may have it twice.
+    held.world().output.flush();
+    let expected = u32::from(process.0) << PROCESS_SHIFT | (u32::from(thread.0) + 1);
+    EXPECTED.store(expected, Ordering::SeqCst);
+    // Handlers that the program registered may call hooks.
+    held.leave();
+    let made = make();
+    if made == Ok(0) {
+        signals::set_mask(mask);
+        return made;
+    }
+    EXPECTED.store(NOBODY, Ordering::SeqCst);
+    let mut held = turn::enter().expect("a thread that made a call before takes part");
+    let world = held.world();
+    match made {
+        Ok(number) => {
+            world.processes.at(process).number = number;
+            world.run.turn.start(thread);
+        }
+        Err(_) => give_back(world, process, thread),
+    }
+    held.end();
+    signals::set_mask(mask);
+    made
+}
+
+/// Reserves the numbers of a child and its thread, and gives it what its parent has open.
+fn reserve(world: &mut World) -> Option<(ProcessId, ThreadId)> {
+    let own = processes::own();
+    let thread = world.run.turn.reserve()?;
+    let Some(process) = world.processes.make(own) else {
+        world.run.turn.release(thread);
+        return None;
+    };
+    world.threads[usize::from(thread.0)] =
+        PreloadThread { process, handle: own_handle(), ..NO_THREAD };
+    world.descriptors.inherit(service::numbers(process.0.into()));
+    Some((process, thread))
+}
+
+fn own_handle() -> libc::pthread_t {
+    // SAFETY: pthread_self only reads.
+    unsafe { libc::pthread_self() }
+}
+
+/// Gives back what was reserved.
+fn give_back(world: &mut World, process: ProcessId, thread: ThreadId) {
+    for place in world.descriptors.leave(service::numbers(process.0.into())) {
+        assert!(!world.descriptors.release(place), "its maker has it open");
+    }
+    world.processes.free(process);
+    world.threads[usize::from(thread.0)] = NO_THREAD;
+    world.run.turn.release(thread);
+}
+
+/// The first handler of each child, before any of the program's.
+extern "C" fn begin_child() {
+    let expected = EXPECTED.swap(NOBODY, Ordering::SeqCst);
+    if expected == NOBODY {
+        // One that takes no part: nothing here is its own.
+        membership::forget_self();
+        net::leave_to_child();
+        return;
+    }
+    let parent = membership::number().expect("the thread that makes a child takes part");
+    let process = ProcessId((expected >> PROCESS_SHIFT) as u16);
+    let thread = ThreadId((expected as u16).wrapping_sub(1));
+    processes::set_own(process);
+    use_numbers(service::numbers(process.0.into()));
+    world::begin_process();
+    stack::inherit(thread, parent);
+    net::begin_in_child();
+    turn::begin_thread(thread).leave();
+}
+
+/// Returns the arguments of the call by which libc makes the child that is being made: the kernel
+/// tells this library of its end.
+pub(crate) fn arguments_of_child([flags, rest @ ..]: [usize; 6]) -> [usize; 6] {
+    /// The signal at the child's end (`CSIGNAL` of linux/sched.h).
+    const AT_END: usize = 0xff;
+    let flags = flags & !AT_END | libc::SIGSYS as usize;
+    let [a, b, c, d, e] = rest;
+    [flags, a, b, c, d, e]
+}
+
+/// Waits until the kernel has ended a child of this process that has ended in the turn, and forgets
+/// it. That takes microseconds.
+pub(crate) fn reap(number: pid_t) {
+    let options = libc::__WALL as usize;
+    loop {
+        // SAFETY: no places are given.
+        let result = sys::checked(unsafe {
+            sys::syscall(libc::SYS_wait4, [number as usize, 0, options, 0, 0, 0])
+        });
+        if result != Err(libc::EINTR) {
+            return;
+        }
+    }
+}

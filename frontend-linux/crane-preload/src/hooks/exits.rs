@@ -1,0 +1,145 @@
+//! exit_group(2): the end of a process that is not the program's only one.
+//!
+//! It ends at a clock value: its numbers are closed, its threads leave the turn, and its parent is
+//! told. Only then the turn passes, and the kernel ends the process. The process that the daemon
+//! has started stays for the daemon as long as others run, without a part in anything.
+
+use std::ffi::c_int;
+use std::sync::atomic::Ordering;
+
+use crane_core::execution::turn::ThreadId;
+use crane_shm::parking::{self, Scope};
+use crane_shm::sys;
+
+use super::transfer::release;
+use crate::descriptors::forget_numbers;
+use crate::execution::On;
+use crate::expirations;
+use crate::inherited;
+use crate::net;
+use crate::posting::{self, Target};
+use crate::processes::{self, ProcessId};
+use crate::service;
+use crate::signals::{self, restore_default};
+use crate::turn::{Call, Held, begin};
+use crate::world::{NO_THREAD, World};
+
+/// Marks the word that says that all processes have ended.
+const ENDED: u32 = 1 << 8;
+
+/// Ends this process by exit_group(2), if it is not the only one. Returns if it is, or takes no
+/// part: the kernel ends it then.
+// specs: S16
+pub(super) fn exit_group(code: c_int) {
+    let Some(mut held) = begin(Call::Exit, 0) else { return };
+    if !held.world().processes.has_others(processes::own()) && processes::own() == ProcessId::FIRST
+    {
+        return held.end();
+    }
+    let status = (code & 0xff) << 8;
+    end_process(held, status);
+    leave(code)
+}
+
+/// Ends this process by a signal without a handler, in the turn, if it is not the only one. Returns
+/// if it is, without the turn: the kernel ends it then.
+// specs: S17
+pub(crate) fn end_by_signal(mut held: Held, signal: c_int) {
+    if !held.world().processes.has_others(processes::own()) && processes::own() == ProcessId::FIRST
+    {
+        return held.leave();
+    }
+    end_process(held, signal);
+    leave_by(signal)
+}
+
+/// Ends this process in the turn, with a status as wait(2) returns it. It must leave then.
+fn end_process(mut held: Held, status: c_int) {
+    let (me, own) = (held.me, processes::own());
+    signals::block_all();
+    net::let_end();
+    // What is at the other ends finds this one closed from here on.
+    close_in_kernel();
+    let world = held.world();
+    forget_numbers();
+    for place in world.descriptors.leave(service::numbers(own.0.into())) {
+        release(world, place);
+    }
+    world.run.turn.wake(On::FileLock.key(), u32::MAX);
+    let others = (0..world.threads.len() as u16).map(ThreadId).filter(|other| *other != me);
+    for other in others {
+        let thread = &mut world.threads[usize::from(other.0)];
+        if thread.process == own && thread.exists() {
+            *thread = NO_THREAD;
+            world.run.turn.remove(other);
+            signals::forget(other);
+        }
+    }
+    signals::forget(me);
+    expirations::end_all_of(world, own);
+    tell_parent(world, own, status);
+    if world.processes.running().next().is_none() {
+        // The shell's code of one that a signal has ended.
+        let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + status };
+        service::end().store(ENDED | code as u32 & 0xff, Ordering::SeqCst);
+        parking::wake(service::end(), u32::MAX, Scope::Shared);
+    }
+    world.threads[usize::from(me.0)] = NO_THREAD;
+    world.run.turn.end();
+    held.end_process();
+}
+
+/// Tells the parent of a process that it ends.
+fn tell_parent(world: &mut World, process: ProcessId, status: c_int) {
+    let Some(parent) = world.processes.end(process, status) else { return };
+    for on in [On::Member(parent), On::Child] {
+        world.run.turn.wake(on.key(), u32::MAX);
+    }
+    let info = signals::of_child(sys::pid(), status);
+    posting::send(world, None, Target::Process(parent), &info);
+}
+
+/// Closes all that the process has open, but for what belongs to this library.
+fn close_in_kernel() {
+    let last = inherited::first_number() - 1;
+    // SAFETY: close_range touches no memory.
+    unsafe { sys::syscall(libc::SYS_close_range, [0, last as usize, 0, 0, 0, 0]) };
+}
+
+/// Ends this process, which has left the turn, with a code.
+fn leave(code: c_int) -> ! {
+    let code = stay().unwrap_or(code);
+    loop {
+        // SAFETY: the process ends.
+        unsafe { sys::syscall(libc::SYS_exit_group, [code as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Does the same by a signal.
+fn leave_by(signal: c_int) -> ! {
+    if let Some(code) = stay() {
+        leave(code);
+    }
+    restore_default(signal);
+    signals::set_mask(!signals::bit(signal));
+    loop {
+        let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
+        // SAFETY: a signal to this process.
+        unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+    }
+}
+
+/// Waits for the end of all processes, in the one that the daemon has started, which reports it by
+/// its own end. Returns the code with which the last has ended, if this one is the first and not
+/// the last.
+fn stay() -> Option<c_int> {
+    let word = service::end();
+    let is_first = processes::own() == ProcessId::FIRST;
+    if is_first {
+        while word.load(Ordering::SeqCst) == 0 {
+            parking::sleep(word, 0, Scope::Shared);
+        }
+        return Some((word.load(Ordering::SeqCst) & 0xff) as c_int);
+    }
+    None
+}

@@ -1,0 +1,227 @@
+//! The program's processes: the one that the daemon has started, and those that come from it by
+//! fork(2). They take part in one schedule; the table is a part of their shared memory.
+//!
+//! A process that ends is *ended* at its call, in the turn, and its parent hears of it at a call of
+//! its own; what the kernel then does with the real process is seen by nobody.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use libc::{c_int, pid_t};
+
+use crate::capacities::PROCESSES;
+use crate::descriptors::TimerIndex;
+
+/// The child for which a thread waits, as waitid(2) names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Child {
+    /// The kind of `id`.
+    pub kind: libc::idtype_t,
+    /// The number of a process, a group or a descriptor, or nothing.
+    pub id: libc::id_t,
+    /// The changes for which the thread waits.
+    pub options: i32,
+}
+
+/// A process of the program, numbered from 0 in the order of creation. The numbers of processes
+/// that have ended and were waited for are used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ProcessId(pub u16);
+
+impl ProcessId {
+    /// The process that the daemon has started.
+    pub(crate) const FIRST: Self = Self(0);
+}
+
+/// The state of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ProcessState {
+    /// No process has this number.
+    Free,
+    /// It takes part.
+    Running,
+    /// It has ended, and its parent has not waited for it.
+    Ended,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    /// Its state.
+    pub state: ProcessState,
+    /// The kernel's number of the process, or 0 while it is being made.
+    pub number: pid_t,
+    /// The process that made it, as long as that runs.
+    pub parent: Option<ProcessId>,
+    /// Of an ended process: its status as wait(2) returns it.
+    pub status: c_int,
+    /// The place of its end in the order of all ends.
+    order: u64,
+    /// Whether it does not want to hear of its children's ends (`SIG_IGN` or `SA_NOCLDWAIT` for
+    /// `SIGCHLD`): nobody waits for them.
+    pub forgets_children: bool,
+    /// The process's timer of real time (setitimer(2)), once it was used.
+    pub interval_timer: Option<TimerIndex>,
+}
+
+const FREE: Process = Process {
+    state: ProcessState::Free,
+    number: 0,
+    parent: None,
+    status: 0,
+    order: 0,
+    forgets_children: false,
+    interval_timer: None,
+};
+
+/// The answer to the question for a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// It has ended.
+    Ended(ProcessId),
+    /// At least one runs that is meant, and none has ended.
+    Running,
+    /// None is meant.
+    Nothing,
+}
+
+/// The processes.
+pub(crate) struct Processes {
+    table: [Process; PROCESSES],
+    /// An upper bound of every number that was ever used.
+    used_below: usize,
+    /// The number of ends so far.
+    ends: u64,
+}
+
+impl Processes {
+    /// Creates a table with the first process, whose number is the kernel's.
+    pub(crate) fn new(number: pid_t) -> Self {
+        let mut table = [FREE; PROCESSES];
+        table[0] = Process { state: ProcessState::Running, number, ..FREE };
+        Self { table, used_below: 1, ends: 0 }
+    }
+
+    /// Makes a child of a process, or returns `None` if the table is full.
+    pub(crate) fn make(&mut self, parent: ProcessId) -> Option<ProcessId> {
+        let index = self.table.iter().position(|process| process.state == ProcessState::Free)?;
+        let Process { forgets_children, .. } = *self.at(parent);
+        let state = ProcessState::Running;
+        self.table[index] = Process { state, parent: Some(parent), forgets_children, ..FREE };
+        self.used_below = self.used_below.max(index + 1);
+        Some(ProcessId(index as u16))
+    }
+
+    /// Frees the number of a process that was not made after all, or that was waited for.
+    pub(crate) fn free(&mut self, process: ProcessId) {
+        *self.at(process) = FREE;
+    }
+
+    /// A process.
+    pub(crate) fn at(&mut self, process: ProcessId) -> &mut Process {
+        &mut self.table[usize::from(process.0)]
+    }
+
+    /// Returns the processes that run, by number.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
+        let all = self.table[..self.used_below].iter().enumerate();
+        all.filter(|(_, process)| process.state == ProcessState::Running)
+            .map(|(index, process)| (ProcessId(index as u16), process))
+    }
+
+    /// Finds a process that runs, by the kernel's number.
+    pub(crate) fn find(&self, number: pid_t) -> Option<ProcessId> {
+        self.running().find(|(_, process)| process.number == number).map(|(id, _)| id)
+    }
+
+    /// Returns whether other processes than this one run.
+    pub(crate) fn has_others(&self, process: ProcessId) -> bool {
+        self.running().any(|(other, _)| other != process)
+    }
+
+    /// Returns whether a process has children that it has not waited for.
+    pub(crate) fn has_children(&self, parent: ProcessId) -> bool {
+        self.table[..self.used_below].iter().any(|process| process.parent == Some(parent))
+    }
+
+    /// Ends a process with a status. Its children have no parent any more, and those of them that
+    /// have ended are forgotten. Returns its parent, which has to be told, if that runs.
+    pub(crate) fn end(&mut self, process: ProcessId, status: c_int) -> Option<ProcessId> {
+        self.ends += 1;
+        let order = self.ends;
+        for child in &mut self.table[..self.used_below] {
+            if child.parent == Some(process) {
+                child.parent = None;
+                if child.state == ProcessState::Ended {
+                    *child = FREE;
+                }
+            }
+        }
+        let ended = self.at(process);
+        (ended.state, ended.status, ended.order) = (ProcessState::Ended, status, order);
+        let parent = ended.parent;
+        if parent.is_none_or(|parent| self.at(parent).forgets_children) {
+            self.free(process);
+        }
+        parent
+    }
+
+    /// Looks for a child of a process that wait(2) means, the first that has ended before others.
+    pub(crate) fn child(&self, parent: ProcessId, wanted: Child, group: pid_t) -> Found {
+        let children = self.table[..self.used_below].iter().enumerate().filter(|(_, process)| {
+            process.parent == Some(parent) && is_meant(process.number, wanted, group)
+        });
+        let (mut found, mut first) = (Found::Nothing, u64::MAX);
+        for (index, process) in children {
+            match process.state {
+                ProcessState::Ended if process.order < first => {
+                    (found, first) = (Found::Ended(ProcessId(index as u16)), process.order);
+                }
+                ProcessState::Running if found == Found::Nothing => found = Found::Running,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Returns whether a process is among those for which a thread waits, whose own group is given.
+fn is_meant(number: pid_t, wanted: Child, group: pid_t) -> bool {
+    match wanted.kind {
+        libc::P_ALL => true,
+        libc::P_PID => number.cast_unsigned() == wanted.id,
+        libc::P_PGID => {
+            let sought = if wanted.id == 0 { group } else { wanted.id.cast_signed() };
+            // SAFETY: getpgid touches no memory. It answers for one that was not waited for, too.
+            unsafe { libc::getpgid(number) == sought }
+        }
+        _ => false,
+    }
+}
+
+/// The number of this process.
+static OWN: AtomicU16 = AtomicU16::new(0);
+
+/// Returns the number of this process.
+#[inline]
+pub(crate) fn own() -> ProcessId {
+    ProcessId(OWN.load(Ordering::Relaxed))
+}
+
+/// Records the number of this process, which begins to take part.
+pub(crate) fn set_own(process: ProcessId) {
+    OWN.store(process.0, Ordering::SeqCst);
+}
+
+/// Whether this process has made others, or was made by one.
+static HAS_MADE: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether this process has made others that take part, or was made by one.
+#[inline]
+pub(crate) fn has_made() -> bool {
+    HAS_MADE.load(Ordering::Relaxed)
+}
+
+/// Records that this process makes another one.
+pub(crate) fn set_has_made() {
+    HAS_MADE.store(true, Ordering::Relaxed);
+}

@@ -1,0 +1,147 @@
+//! The memory that all processes of the program share: everything that the schedule consists of.
+//!
+//! It is one anonymous file (memfd_create(2)), mapped at the same address everywhere, so that
+//! pointers within it lead to the same things in each process. A child inherits the mapping; a
+//! program that takes another's place maps it again, by a descriptor that the library keeps. The
+//! system gives its pages when they are touched: a program with few connections pays for few,
+//! neither at its start nor later.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+
+use crane_core::execution::turn::ThreadId;
+use crane_core::limits::RECEIVE_WINDOW;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use crate::capacities::{CONNECTIONS, PROCESSES, THREADS};
+use crate::descriptors::{Descriptors, Numbers};
+use crate::execution::Connections;
+use crate::inbox::RingUse;
+use crate::signals::PostedSignals;
+use crate::watch::Watches;
+use crate::world::World;
+
+/// The address of the memory in every process: no program or library is loaded there, and no
+/// language that is known reserves the place for itself.
+const PLACE: usize = 0x2a00_0000_0000;
+
+/// The large tables. Before the program starts, they are empty, and all their bytes are 0.
+pub(crate) struct LargeTables {
+    /// The connections.
+    pub connections: Connections,
+    /// The descriptions behind descriptors.
+    pub descriptors: Descriptors,
+    /// Interests in readiness.
+    pub watches: Watches,
+    /// By connection: its description, plus 1.
+    pub of_conn: [u32; CONNECTIONS],
+    /// By connection: the use of its ring.
+    pub rings: [RingUse; CONNECTIONS],
+}
+
+/// A word of a thread. The value 1 passes the turn to the thread.
+#[repr(align(64))]
+struct Word(AtomicU32);
+
+/// The memory.
+#[repr(C)]
+struct Service {
+    world: MaybeUninit<World>,
+    words: [Word; THREADS],
+    posted: PostedSignals,
+    end: AtomicU32,
+    tables: LargeTables,
+    numbers: [Numbers; PROCESSES],
+    inbox: Rings,
+}
+
+/// The bytes of the connections, in whole pages.
+#[repr(align(4096))]
+struct Rings([[u8; RECEIVE_WINDOW]; CONNECTIONS]);
+
+fn place() -> *mut Service {
+    ptr::with_exposed_provenance_mut(PLACE)
+}
+
+/// Makes the memory, and maps it. Returns its descriptor.
+///
+/// # Errors
+/// Returns the kernel's error number: the place is not free, or there is no address space.
+pub(crate) fn make() -> Result<OwnedFd, i32> {
+    let make = || {
+        let memory = memfd_create(c"crane-service", MemfdFlags::CLOEXEC)?;
+        ftruncate(&memory, size_of::<Service>() as u64)?;
+        Ok(memory)
+    };
+    let memory = make().map_err(Errno::raw_os_error)?;
+    map(memory.as_fd())?;
+    Ok(memory)
+}
+
+/// Maps the memory that another program of this process has made.
+///
+/// # Errors
+/// As [`make`].
+pub(crate) fn map(memory: BorrowedFd<'_>) -> Result<(), i32> {
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+    let flags = flags | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
+    let bytes = size_of::<Service>();
+    // SAFETY: a new mapping, which the kernel refuses where there is another one.
+    let start = unsafe { mmap(place().cast(), bytes, protection, flags, memory, 0) };
+    let start = start.map_err(Errno::raw_os_error)?;
+    // Before Linux 4.17 the kernel takes the address for a wish.
+    if start.addr() == PLACE { Ok(()) } else { Err(libc::EEXIST) }
+}
+
+/// Returns the place of the world, which is mapped.
+pub(crate) fn world() -> *mut World {
+    // SAFETY: a place in the mapping; nothing is read.
+    unsafe { (&raw mut (*place()).world).cast() }
+}
+
+/// Returns the word of a thread.
+#[inline]
+pub(crate) fn word(thread: ThreadId) -> &'static AtomicU32 {
+    // SAFETY: mapped before any thread takes part, to the end of the process; the words are atomic.
+    let words = unsafe { &*(&raw const (*place()).words) };
+    &words[usize::from(thread.0)].0
+}
+
+/// Returns the word that is not 0 when all processes of the program have ended.
+pub(crate) fn end() -> &'static AtomicU32 {
+    // SAFETY: as above.
+    unsafe { &*(&raw const (*place()).end) }
+}
+
+/// Returns the signals that wait for their threads' turns.
+pub(crate) fn posted() -> &'static PostedSignals {
+    // SAFETY: as above; zeros are a table without signals.
+    unsafe { &*(&raw const (*place()).posted) }
+}
+
+/// Returns the numbers of a process.
+pub(crate) fn numbers(process: usize) -> &'static Numbers {
+    // SAFETY: as above.
+    let numbers = unsafe { &*(&raw const (*place()).numbers) };
+    &numbers[process]
+}
+
+/// Returns the beginning of the rings.
+pub(crate) fn rings() -> *mut u8 {
+    // SAFETY: a place in the mapping; nothing is read.
+    unsafe { (&raw mut (*place()).inbox.0).cast() }
+}
+
+/// Takes the tables of memory that was just made.
+///
+/// # Safety
+/// Call it once.
+pub(crate) unsafe fn tables() -> &'static mut LargeTables {
+    // SAFETY: mapped to the end of the process. Zeros are empty tables: so the compiler has them,
+    // too (see the test). The caller vouches for the only reference.
+    unsafe { &mut *(&raw mut (*place()).tables) }
+}
