@@ -70,17 +70,22 @@ pub(crate) fn make_child(
     EXPECTED.store(expected, Ordering::SeqCst);
     // Handlers that the program registered may call hooks.
     held.leave();
+    let lent = net::recall();
     let made = make();
     if made == Ok(0) {
+        // The child's own setting stands, where no function of libc's goes on.
+        lent.give_back_loan();
         signals::set_mask(mask);
         return made;
     }
+    lent.give_back();
     EXPECTED.store(NOBODY, Ordering::SeqCst);
     let mut held = turn::enter().expect("a thread that made a call before takes part");
     let world = held.world();
     match made {
         Ok(number) => {
             world.processes.at(process).number = number;
+            world.threads[usize::from(thread.0)].tid = number.cast_unsigned();
             world.run.turn.start(thread);
         }
         Err(_) => give_back(world, process, thread),

@@ -84,6 +84,7 @@ fn fork_in_turn() -> pid_t {
         return unsafe { real() };
     };
     if fork::take_part() {
+        let real = real_watched!(fork: fn() -> pid_t);
         return match fork::make_child(held, || made(real)) {
             Ok(number) => number,
             Err(error) => errno::answer_int(Err(error)),

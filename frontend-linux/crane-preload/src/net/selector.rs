@@ -187,6 +187,13 @@ pub(crate) fn recall() -> Lent {
 }
 
 impl Lent {
+    /// Does the same, in a process that was made since, for nothing but a loan.
+    pub(crate) fn give_back_loan(self) {
+        if is_lent(self.0) {
+            set_word(self.0);
+        }
+    }
+
     /// Ends the loan, because the function has returned.
     #[inline(always)]
     pub(crate) fn give_back(self) {
