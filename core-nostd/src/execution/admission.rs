@@ -10,7 +10,6 @@
 
 use core::borrow::BorrowMut;
 
-use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, Incarnation, NodeId};
 use crate::index_list::IndexList;
@@ -65,8 +64,8 @@ pub enum ConnRefusal {
 }
 
 /// The state of an entry replica's connections with which admission compares ops.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct EntryReplica {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct EntryReplica {
     /// The generation of the last connection; connections of older ones are dropped.
     generation: Generation,
     /// The next connection's number.
@@ -121,16 +120,6 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize, Table> Sockets<CONNECTION
 where
     Table: BorrowMut<ConnTable<CONNECTIONS>>,
 {
-    /// Returns the state of the entry replicas, for an execution that continues without sockets.
-    pub(super) const fn entries(&self) -> &[EntryReplica; NODES_MAX] {
-        &self.entries
-    }
-
-    /// Sets the state of the entry replicas, to continue from it.
-    pub(super) const fn set_entries(&mut self, entries: [EntryReplica; NODES_MAX]) {
-        self.entries = entries;
-    }
-
     /// Returns whether there are neither listeners nor connections.
     pub fn is_empty(&self) -> bool {
         self.table().is_empty() && self.listeners.iter().all(Option::is_none)

@@ -26,10 +26,10 @@ use core::borrow::BorrowMut;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, Slot};
-use crate::limits::{CALL_NANOSECONDS, NODES_MAX};
+use crate::limits::CALL_NANOSECONDS;
 use crate::wire::Op;
 
-use admission::{Admitted, EntryReplica, Sockets};
+use admission::{Admitted, Sockets};
 use conn_table::ConnTable;
 use gate::Gate;
 use hash::RunningHash;
@@ -60,31 +60,6 @@ pub struct Execution<
 /// Returns the word that stands for a call in the schedule hash: thread, kind and object.
 pub const fn word(thread: ThreadId, kind: u16, object: u32) -> u64 {
     (thread.0 as u64) << 48 | (kind as u64) << 32 | object as u64
-}
-
-/// The part of an execution that outlives its program: the clock, agreed time, the hashes, and how
-/// far the script was admitted.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Carried {
-    /// Clock, grant and agreed time.
-    gate: Gate,
-    /// The hash of all calls.
-    schedule: RunningHash,
-    /// The hash of all bytes written to connections.
-    output: RunningHash,
-    /// The slot that was admitted last.
-    admitted: Slot,
-    /// By entry replica: the state of its connections that admission compares ops with.
-    entries: [EntryReplica; NODES_MAX],
-    /// The incarnation of the server, of which both programs are a part.
-    incarnation: Incarnation,
-}
-
-impl Carried {
-    /// Returns the incarnation of the server.
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
 }
 
 /// A replica's hashes at the admission of a slot, equal on all replicas.
@@ -130,35 +105,6 @@ where
             schedule: RunningHash::new(),
             output: RunningHash::new(),
             admitted: Slot::NONE,
-        }
-    }
-
-    /// Returns the state that a program inherits which takes the place of this one (execve(2)), or
-    /// `None` while there are listeners or connections, which cannot be inherited.
-    pub fn carry(&self) -> Option<Carried> {
-        self.sockets.is_empty().then(|| Carried {
-            gate: self.gate.clone(),
-            schedule: self.schedule,
-            output: self.output,
-            admitted: self.admitted,
-            entries: *self.sockets.entries(),
-            incarnation: self.sockets.incarnation(),
-        })
-    }
-
-    /// Creates the execution that continues where another program's execution ended, with a table
-    /// that has no connections. It has no threads yet.
-    pub fn resume(table: Table, quantum: u32, carried: &Carried) -> Self {
-        let Carried { gate, schedule, output, admitted, entries, incarnation } = carried;
-        let mut sockets = Sockets::with_table(table, *incarnation);
-        sockets.set_entries(*entries);
-        Self {
-            gate: gate.clone(),
-            turn: Turn::new(quantum),
-            sockets,
-            schedule: *schedule,
-            output: *output,
-            admitted: *admitted,
         }
     }
 
@@ -324,49 +270,5 @@ mod tests {
         }
         assert!(granted > 5000 && kept > 2000 && over > 200, "{granted} {kept} {over}");
         assert!(quiet * 2 > kept, "a call that keeps the turn is quiet mostly: {quiet} of {kept}");
-    }
-
-    #[test]
-    fn a_program_that_takes_anothers_place_goes_on_with_its_clock_hashes_and_script() {
-        let mut run = Short::new(100, 5_000);
-        let first = run.turn.reserve().expect("a thread");
-        run.turn.start(first);
-        assert_eq!(run.pass(), Some(first));
-        // The port has no listener: the connection is refused, and its number is used up.
-        run.admit(Slot(7), 6_000, [connect(1)].into_iter(), 10, |_, admitted| {
-            assert!(matches!(admitted, Admitted::Refused(..)));
-        });
-        assert!(run.call(first, 1, 2));
-        run.output.put_bytes(b"some");
-
-        let mut space = [0; 512];
-        let bytes = postcard::to_slice(&run.carry().expect("no sockets"), &mut space).unwrap();
-        let carried: Carried = postcard::from_bytes(bytes).unwrap();
-        let mut next = Short::resume(ConnTable::new(), 100, &carried);
-        assert_eq!((next.mark(), next.gate.agreed()), (run.mark(), run.gate.agreed()));
-        let thread = next.turn.reserve().expect("a thread");
-        next.turn.start(thread);
-        assert_eq!(next.pass(), Some(thread));
-        for step in 0..9 {
-            assert!(next.call(thread, 1, step), "the rest of the grant is inherited");
-        }
-        assert!(!next.call(thread, 1, 9));
-        // The first connection number does not count again; the second one is the next.
-        let slots = [(8, 1, false), (9, 2, true)];
-        for (slot, number, counts) in slots {
-            next.admit(Slot(slot), 7_000, [connect(number)].into_iter(), 0, |_, admitted| {
-                assert_eq!(matches!(admitted, Admitted::Refused(..)), counts, "{number}");
-            });
-        }
-    }
-
-    #[test]
-    fn a_program_that_listens_has_no_successor() {
-        let mut run = Short::new(100, 5_000);
-        let bound = Endpoint { address: [0; 16], port: 80 };
-        let listener = run.sockets.listen(socket::Bound::plain(bound), 5).expect("a place");
-        assert_eq!(run.carry(), None);
-        run.sockets.unlisten(listener, |_| {});
-        assert!(run.carry().is_some());
     }
 }

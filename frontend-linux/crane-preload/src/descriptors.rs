@@ -360,6 +360,11 @@ impl Descriptors {
         }
     }
 
+    /// Returns a number above all that ever had a description.
+    pub(crate) fn numbers(&self) -> u32 {
+        self.numbers
+    }
+
     /// Gives a child, whose numbers are empty, what this process has open (fork(2)).
     // specs: S15
     pub(crate) fn inherit(&mut self, child: &Numbers) {

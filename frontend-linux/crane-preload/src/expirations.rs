@@ -42,9 +42,9 @@ pub(crate) fn end(world: &mut World, timer: TimerIndex) {
     reschedule(world);
 }
 
-/// Ends the timers of a process, which ends, but for those behind descriptors.
-pub(crate) fn end_all_of(world: &mut World, process: ProcessId) {
-    world.timers.free_all_of(process);
+/// Ends the timers of a process or program, but for those behind descriptors, and one that stays.
+pub(crate) fn end_all_of(world: &mut World, process: ProcessId, stays: Option<TimerIndex>) {
+    world.timers.free_all_of(process, stays);
     reschedule(world);
 }
 

@@ -14,6 +14,9 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// The address of the region in every process, below that of the memory that all share.
+const PLACE: usize = 0x29f0_0000_0000;
+
 /// A number that leads nowhere.
 const NONE: c_int = -1;
 
@@ -40,7 +43,7 @@ pub(crate) fn map_region(value: &CStr) -> Result<ServerSide, String> {
     let memory = number(value).ok_or("CRANE_REGION is no descriptor")?;
     // SAFETY: a number that is not negative; the region's functions answer one that is closed by an
     // error.
-    let region = ServerSide::open(unsafe { BorrowedFd::borrow_raw(memory) })
+    let region = ServerSide::open_at(unsafe { BorrowedFd::borrow_raw(memory) }, PLACE)
         .map_err(|error| format!("cannot map the memory of CRANE_REGION: error {error}"))?;
     MEMORY.store(memory, Ordering::Relaxed);
     Ok(region)
@@ -64,6 +67,22 @@ fn number(value: &CStr) -> Option<c_int> {
 /// Returns the numbers.
 pub(crate) fn numbers() -> [c_int; 3] {
     [&MEMORY, &WAKE, &SERVICE].map(|number| number.load(Ordering::Relaxed))
+}
+
+/// Keeps the number of that memory's descriptor in a program that takes another's place, whose
+/// variable `CRANE_SERVICE` has this value. Returns it.
+///
+/// # Errors
+/// Returns what is wrong with the value.
+pub(crate) fn take_service(value: &CStr) -> Result<c_int, &'static str> {
+    let memory = number(value).ok_or("CRANE_SERVICE is no descriptor")?;
+    SERVICE.store(memory, Ordering::Relaxed);
+    pass_on(false).map(|()| memory)
+}
+
+/// Returns the number of that memory's descriptor.
+pub(crate) fn service() -> c_int {
+    SERVICE.load(Ordering::Relaxed)
 }
 
 /// Returns those that the daemon gives, which an image does not have.

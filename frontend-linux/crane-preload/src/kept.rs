@@ -2,16 +2,16 @@
 
 use std::ffi::CStr;
 
-use crane_shm::region::CARRIED_BYTES;
-
 /// The length of the daemon's longest variable, with its name and its zero byte.
 const VARIABLE_BYTES: usize = 4200;
-/// The length of the longest genesis entry, which is carried in the rest of the space.
-pub(crate) const GENESIS_BYTES: usize = CARRIED_BYTES - 512;
+/// The length of the longest genesis entry.
+const GENESIS_BYTES: usize = 3584;
 
 /// The names of the daemon's variables, with their `=`.
 pub(crate) const REGION: &[u8] = b"CRANE_REGION=";
 pub(crate) const WAKE: &[u8] = b"CRANE_WAKE=";
+/// The memory that processes share, for a program that takes another's place.
+pub(crate) const SERVICE: &[u8] = b"CRANE_SERVICE=";
 pub(crate) const PRELOAD: &[u8] = b"LD_PRELOAD=";
 /// A program that is linked statically, which this library starts.
 pub(crate) const PROGRAM: &[u8] = b"CRANE_PROGRAM=";
@@ -24,15 +24,23 @@ pub(crate) struct OwnVariables {
     pub region: Variable,
     /// The pipe by which the daemon is woken.
     pub wake: Variable,
+    /// The memory that processes share.
+    pub service: Variable,
 }
 
 impl OwnVariables {
     /// Keeps variables of these values, or returns `None` if one is too long.
-    pub(crate) fn new(preload: &[u8], region: &[u8], wake: &[u8]) -> Option<Self> {
+    pub(crate) fn new(
+        preload: &[u8],
+        region: &[u8],
+        wake: &[u8],
+        service: &[u8],
+    ) -> Option<Self> {
         Some(Self {
             preload: Variable::new(PRELOAD, preload)?,
             region: Variable::new(REGION, region)?,
             wake: Variable::new(WAKE, wake)?,
+            service: Variable::new(SERVICE, service)?,
         })
     }
 }

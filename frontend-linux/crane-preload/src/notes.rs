@@ -34,11 +34,15 @@ pub(crate) fn warn_once(world: &mut World, kind: &'static str, text: &str) {
 }
 
 fn note_kind(world: &mut World, level: u64, kind: &'static str, text: &str) {
-    if world.noted.contains(&kind) {
+    // FNV-1a. 0 means none.
+    let hash = kind.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    if world.noted.contains(&hash) {
         return;
     }
-    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
-        *free = kind;
+    if let Some(free) = world.noted.iter_mut().find(|noted| **noted == 0) {
+        *free = hash;
     }
     world.output.note(level, text);
 }

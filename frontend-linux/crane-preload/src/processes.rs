@@ -6,10 +6,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
+use crane_core::execution::turn::ThreadId;
 use libc::{c_int, pid_t};
 
 use crate::capacities::PROCESSES;
 use crate::descriptors::TimerIndex;
+use crate::processors::SET_WORDS;
 
 /// The child for which a thread waits, as waitid(2) names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +45,17 @@ pub(crate) enum ProcessState {
     Ended,
 }
 
+/// What a program leaves for the one that takes its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Legacy {
+    /// The thread that continues.
+    pub thread: ThreadId,
+    /// The hard limit of open files.
+    pub open_files: u64,
+    /// The processors that the program wishes for the thread, or none.
+    pub processors: [u64; SET_WORDS],
+}
+
 /// A process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {
@@ -59,6 +72,8 @@ pub(crate) struct Process {
     /// Whether it does not want to hear of its children's ends (`SIG_IGN` or `SA_NOCLDWAIT` for
     /// `SIGCHLD`): nobody waits for them.
     pub forgets_children: bool,
+    /// What its program leaves for the next, between two programs.
+    pub legacy: Option<Legacy>,
     /// The process's timer of real time (setitimer(2)), once it was used.
     pub interval_timer: Option<TimerIndex>,
 }
@@ -70,6 +85,7 @@ const FREE: Process = Process {
     status: 0,
     order: 0,
     forgets_children: false,
+    legacy: None,
     interval_timer: None,
 };
 

@@ -7,6 +7,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
 use std::ptr;
 
+use crane_core::execution::turn::ThreadId;
 use crane_core::id::Incarnation;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
@@ -19,12 +20,12 @@ use crate::descriptors::use_numbers;
 use crate::execution::ProgramExecution;
 use crate::figures;
 use crate::fork;
-use crate::hooks::{exits, numbered};
+use crate::hooks::{exits, files, numbered, open_files};
 use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::{self, monotonic};
 use crate::inbox::Inbox;
 use crate::inherited;
-use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
+use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
 use crate::net::{self, Answers};
 use crate::output::Output;
 use crate::processes::Processes;
@@ -60,32 +61,29 @@ const NO_NET: &str = "this kernel lets no program watch its own calls (Syscall U
 extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
     let region = take_variable(environment, REGION);
     let wake = take_variable(environment, WAKE);
+    let service = take_variable(environment, SERVICE);
     let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts take no part, and the server need not see how it was started.
     let preload = take_variable(environment, PRELOAD).map_or(&b""[..], CStr::to_bytes);
     let (library, others) = first_library(preload);
     give_back_variable(environment, others);
-    begin(region, wake, library);
+    begin([region, wake], service, library);
 }
 
 /// Does the same as [`start`] where this library, which lies at a path, is the program itself.
 pub(crate) fn begin_as_program(environment: *mut *mut c_char, library: &'static CStr) {
     let region = take_variable(environment, REGION);
     let wake = take_variable(environment, WAKE);
+    let service = take_variable(environment, SERVICE);
     let (Some(region), Some(wake)) = (region, wake) else {
         trouble::end(CANNOT_START, "this is a library of crane-linux, and no program");
     };
-    begin(region, wake, library.to_bytes());
+    begin([region, wake], service, library.to_bytes());
 }
 
-fn begin(region: &'static CStr, wake: &'static CStr, library: &[u8]) {
+fn begin(daemons: [&'static CStr; 2], service: Option<&'static CStr>, library: &[u8]) {
     trouble::report_panics();
-    let own = OwnVariables::new(library, region.to_bytes(), wake.to_bytes());
-    let outcome = match own {
-        Some(own) => take_part(region, wake, own),
-        None => Err("the path of the data directory is too long".into()),
-    };
-    if let Err(message) = outcome {
+    if let Err(message) = take_part(daemons, service, library) {
         refuse(&message);
     }
 }
@@ -181,48 +179,32 @@ fn take_genesis(
     Ok((Incarnation(incarnation), kept))
 }
 
-fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String> {
-    let region = inherited::map_region(region)?;
-    world::set_region(region);
-    let wake = inherited::keep(wake)?;
-    // SAFETY: one process of the server takes part, and its ends are made once.
+/// Puts the state of the run in place, before its first program, and gives its first thread the
+/// turn.
+fn create(
+    region: ServerSide,
+    wake: c_int,
+    own: OwnVariables,
+) -> Result<(&'static mut World, ThreadId), String> {
+    // SAFETY: one process of the server makes the ends, once.
     let (mut script, output) = unsafe { region.ends() };
-    let (legacy, incarnation, kept) = match successor::inherit(region)? {
-        Some((legacy, kept)) => {
-            let incarnation = legacy.run.incarnation();
-            (Some(legacy), incarnation, kept)
-        }
-        None => {
-            let (incarnation, kept) = take_genesis(region, &mut script)?;
-            (None, incarnation, kept)
-        }
-    };
-    let genesis = Genesis::decode(kept.bytes()).map_err(|error| format!("genesis: {error}"))?;
-    let predecessors = legacy.as_ref().map_or(0, |legacy| legacy.predecessors);
-    refuse_io_uring();
+    let (incarnation, kept) = take_genesis(region, &mut script)?;
+    let genesis = decode(&kept)?;
     region.set_state(ServerState::Running);
-    let memory = service::make().map_err(|error| {
-        format!("no memory that its processes share (5 GiB, used as needed): error {error}")
-    })?;
-    inherited::keep_service(memory).map_err(|error| format!("no descriptor: error {error}"))?;
     // SAFETY: the memory was just made.
     let LargeTables { connections, descriptors, watches, of_conn, rings } =
         unsafe { service::tables() };
     // SAFETY: as above.
     let inbox = unsafe { Inbox::new(service::rings(), rings) };
     use_numbers(service::numbers(0));
-    signals::use_table(service::posted());
     let place = service::world();
     let world = World {
-        run: match &legacy {
-            Some(legacy) => ProgramExecution::resume(connections, genesis.quantum, &legacy.run),
-            None => ProgramExecution::with_table(
-                connections,
-                incarnation,
-                genesis.quantum,
-                genesis.timestamp,
-            ),
-        },
+        run: ProgramExecution::with_table(
+            connections,
+            incarnation,
+            genesis.quantum,
+            genesis.timestamp,
+        ),
         inbox,
         descriptors,
         of_conn,
@@ -233,22 +215,21 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         output: Output::new(output, region, wake),
         script,
         region,
-        random: random(genesis.seed, incarnation, predecessors),
+        random: random(genesis.seed, incarnation),
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         processes: Processes::new(sys::pid()),
         awaited: 0,
-        next_port: legacy.as_ref().map_or(FIRST_PORT, |legacy| legacy.next_port),
-        unix: UnixSockets::new(legacy.as_ref().map_or(0, |legacy| legacy.unix_sockets)),
+        next_port: FIRST_PORT,
+        unix: UnixSockets::new(),
         service: genesis.service,
-        predecessors,
         genesis: kept,
         own,
         joined: None,
         copy: [0; 64 * 1024],
         forked: false,
-        noted: [""; 64],
+        noted: [0; 64],
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
     let world = unsafe {
@@ -260,16 +241,61 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     if world.run.pass() != Some(first) {
         return Err("the first thread does not get the turn".into());
     }
+    Ok((world, first))
+}
+
+fn decode(kept: &KeptGenesis) -> Result<Genesis, String> {
+    Genesis::decode(kept.bytes()).map_err(|error| format!("genesis: {error}"))
+}
+
+/// Makes the memory that all processes share. Returns the library's variables.
+fn make_service(
+    [region, wake]: [&CStr; 2],
+    library: &[u8],
+) -> Result<OwnVariables, String> {
+    let memory = service::make().map_err(|error| {
+        format!("no memory that its processes share (5 GiB, used as needed): error {error}")
+    })?;
+    inherited::keep_service(memory).map_err(|error| format!("no descriptor: error {error}"))?;
+    let mut number = Text::new();
+    // It is short.
+    let _ = write!(number, "{}", inherited::service());
+    let number = number.as_str().as_bytes();
+    OwnVariables::new(library, region.to_bytes(), wake.to_bytes(), number)
+        .ok_or_else(|| "the path of the data directory is too long".into())
+}
+
+fn take_part(
+    daemons: [&'static CStr; 2],
+    memory: Option<&'static CStr>,
+    library: &[u8],
+) -> Result<(), String> {
+    let region = inherited::map_region(daemons[0])?;
+    world::set_region(region);
+    let wake = inherited::keep(daemons[1])?;
+    refuse_io_uring();
+    let (world, me, legacy) = match memory {
+        Some(memory) => {
+            let (world, legacy) = successor::attach(memory)?;
+            (world, legacy.thread, Some(legacy))
+        }
+        None => {
+            let own = make_service(daemons, library)?;
+            let (world, me) = create(region, wake, own)?;
+            (world, me, None)
+        }
+    };
+    let genesis = decode(&world.genesis)?;
+    signals::use_table(service::posted());
+    if let Some(legacy) = legacy {
+        successor::begin(world, me);
+        processors::set_wish(Some(me), ProcessorSet(legacy.processors));
+        open_files::set_hard(legacy.open_files);
+        files::forget_closed(world);
+    }
     // SAFETY: pthread_self only reads.
-    world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
+    world.threads[me.0 as usize].handle = unsafe { libc::pthread_self() };
     figures::set(genesis.figures);
-    if let Some(legacy) = &legacy {
-        processors::set_wish(Some(first), ProcessorSet(legacy.processors));
-        crate::hooks::open_files::set_hard(legacy.open_files);
-    }
-    if let Some((next, interval)) = legacy.and_then(|legacy| legacy.alarm) {
-        crate::hooks::interval_timers::resume(world, next, interval);
-    }
     crate::hooks::threads::prepare();
     fork::prepare();
     let schedule = genesis.schedule;
@@ -282,7 +308,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         net::answer_by(Answers { has_hook, answer, clock, deliver });
     }
     turn::end_by(exits::end_by_signal);
-    stack::begin(first);
+    stack::begin(me);
     crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {
         let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "a floor")];
@@ -293,7 +319,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     }
     agree_on_vector(world);
     world::establish(world, schedule);
-    turn::begin_first(first);
+    turn::begin_first(me);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
     Ok(())
 }
@@ -328,12 +354,10 @@ fn agree_on_vector(world: &mut World) {
     }
 }
 
-/// Returns the agreed random numbers of a program, which differ for each incarnation of the server,
-/// and for each program that takes the place of another in it.
-fn random(seed: [u8; 32], incarnation: Incarnation, predecessors: u32) -> ChaCha20Rng {
+/// Returns the agreed random numbers, which differ for each incarnation of the server.
+fn random(seed: [u8; 32], incarnation: Incarnation) -> ChaCha20Rng {
     let mut random = ChaCha20Rng::from_seed(seed);
-    let before = u64::from(incarnation.0 - Incarnation::FIRST.0);
-    random.set_stream(before << 32 | u64::from(predecessors));
+    random.set_stream(u64::from(incarnation.0 - Incarnation::FIRST.0) << 32);
     random
 }
 

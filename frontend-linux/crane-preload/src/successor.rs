@@ -1,90 +1,90 @@
 //! The way from a program to the one that takes its place by exec(3).
 //!
-//! A launcher, a `#!` script or a shell that ends in `exec` is not the server, but becomes it. The
-//! process therefore continues to take part: the agreed state ([`Carried`]) waits in the shared
-//! memory for the next program, whose environment leads it there as it did the first program.
+//! A launcher, a `#!` script or a shell that ends in `exec` is not the server, but becomes it, and
+//! the child of a server that runs another program stays its child. The process therefore continues
+//! to take part: the next program, whose environment leads it to the memory that all processes
+//! share, is the same thread at the same clock there.
 
-use crane_core::execution::Carried;
-use crane_shm::ServerSide;
-use crane_shm::region::CARRIED_BYTES;
-use serde::{Deserialize, Serialize};
+use std::ffi::{CStr, c_int};
 
+use crane_core::execution::turn::ThreadId;
+use crane_shm::sys;
+use rustix::fd::BorrowedFd;
+
+use crate::descriptors;
+use crate::expirations;
 use crate::hooks::open_files;
 use crate::inherited;
-use crate::kept::KeptGenesis;
-use crate::membership;
-use crate::processes;
-use crate::processors::{self, SET_WORDS};
-use crate::world::World;
+use crate::processes::{self, Legacy};
+use crate::processors;
+use crate::service;
+use crate::watch::PollSet;
+use crate::world::{NO_THREAD, PreloadThread, World};
 
-/// The legacy of one program for the next; the genesis entry follows it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Legacy {
-    /// The state of the execution.
-    pub run: Carried,
-    /// The number of programs before the next one.
-    pub predecessors: u32,
-    /// The next port for a socket that binds to none.
-    pub next_port: u16,
-    /// The number of Unix sockets that were bound.
-    pub unix_sockets: u64,
-    /// The process's timer of real time, which execve(2) keeps: the agreed time of its next
-    /// expiration, and the time between expirations.
-    pub alarm: Option<(u64, u64)>,
-    /// The program's hard limit of open files.
-    pub open_files: u64,
-    /// The processors that the program wishes for the thread that continues, or none.
-    pub processors: [u64; SET_WORDS],
-}
-
-/// Leaves the state from which the next program continues, and the library's descriptors.
+/// Leaves what the next program needs that only this one knows, and the library's descriptors.
+/// `me` continues.
 ///
 /// # Errors
 /// Returns why no program can take the place of this one.
-pub(crate) fn leave(world: &mut World) -> Result<(), &'static str> {
-    let run = world.run.carry().ok_or("it has sockets open, which the next program would lose")?;
+pub(crate) fn leave(world: &mut World, me: ThreadId) -> Result<(), &'static str> {
     let legacy = Legacy {
-        run,
-        predecessors: world.predecessors + 1,
-        next_port: world.next_port,
-        unix_sockets: world.unix.last,
-        alarm: world
-            .processes
-            .at(processes::own())
-            .interval_timer
-            .and_then(|timer| world.timers.times(timer)),
+        thread: me,
         open_files: open_files::hard(),
-        processors: processors::wish(membership::number()).0,
+        processors: processors::wish(Some(me)).0,
     };
-    let mut space = [0; CARRIED_BYTES];
-    let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();
-    let genesis = world.genesis.bytes();
-    let rest = space.get_mut(length..length + genesis.len()).ok_or("no space for its genesis")?;
-    rest.copy_from_slice(genesis);
-    world.region.put_carried(&space[..length + genesis.len()]);
+    world.processes.at(processes::own()).legacy = Some(legacy);
     inherited::pass_on(true)
 }
 
 /// Takes the legacy back, because no program takes the place of this one after all.
-pub(crate) fn take_back(world: &World) {
-    world.region.put_carried(&[]);
+pub(crate) fn take_back(world: &mut World) {
+    world.processes.at(processes::own()).legacy = None;
     // They were open a moment ago.
     let _ = inherited::pass_on(false);
 }
 
-/// Takes the legacy of the previous program, if there was one, and the genesis entry.
+/// Has this process, whose program before left a legacy, use the memory that all share, by the
+/// descriptor that the value of `CRANE_SERVICE` names.
 ///
 /// # Errors
-/// Returns the fault in the legacy.
-pub(crate) fn inherit(region: ServerSide) -> Result<Option<(Legacy, KeptGenesis)>, &'static str> {
-    let mut space = [0; CARRIED_BYTES];
-    let bytes = region.carried(&mut space);
-    if bytes.is_empty() {
-        return Ok(None);
+/// Returns what is wrong with the descriptor, or with the memory.
+pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), String> {
+    let memory = inherited::take_service(value)?;
+    // SAFETY: a number that is not negative; a file that is closed is refused.
+    service::map(unsafe { BorrowedFd::borrow_raw(memory) })
+        .map_err(|error| format!("cannot map the memory of CRANE_SERVICE: error {error}"))?;
+    // SAFETY: the program before had the turn, and has left it to this one.
+    let world = unsafe { &mut *service::world() };
+    let own = world.processes.find(sys::pid()).ok_or("no process of this number takes part")?;
+    let legacy = world.processes.at(own).legacy.take().ok_or("the program before left nothing")?;
+    processes::set_own(own);
+    if world.processes.has_others(own) {
+        processes::set_has_made();
     }
-    let (legacy, genesis) =
-        postcard::take_from_bytes(bytes).map_err(|_| "the program before left nothing whole")?;
-    let genesis = KeptGenesis::new(genesis).ok_or("the genesis entry is too long")?;
-    region.put_carried(&[]);
-    Ok(Some((legacy, genesis)))
+    Ok((world, legacy))
+}
+
+/// Ends what execve(2) ends: the other threads, the timers but for that of real time, and the
+/// handlers. The descriptors that the kernel has closed are left to the caller.
+pub(crate) fn begin(world: &mut World, me: ThreadId) {
+    let own = processes::own();
+    world.remove_threads(own, Some(me));
+    let timer = world.processes.at(own).interval_timer;
+    expirations::end_all_of(world, own, timer);
+    world.processes.at(own).forgets_children &= ignores_children();
+    *world.watches.set_of(usize::from(me.0)) = PollSet::EMPTY;
+    world.threads[usize::from(me.0)] = PreloadThread { process: own, ..NO_THREAD };
+    descriptors::use_numbers(service::numbers(own.0.into()));
+}
+
+/// Returns whether the kernel has the disposition that nobody waits for children: that stays.
+fn ignores_children() -> bool {
+    crate::signals::exchange(libc::SIGCHLD, None).is_ignored()
+}
+
+/// Returns whether the kernel has closed a number of this process.
+pub(crate) fn is_closed(descriptor: c_int) -> bool {
+    let arguments = [descriptor as usize, libc::F_GETFD as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETFD touches no memory.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_err()
 }

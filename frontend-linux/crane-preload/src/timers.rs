@@ -100,16 +100,12 @@ impl Timers {
         Some(TimerIndex(index as u16))
     }
 
-    /// Returns when a timer expires next and after which intervals, if it runs.
-    pub(crate) fn times(&mut self, timer: TimerIndex) -> Option<(u64, u64)> {
-        let Timer { next, interval, .. } = *self.at(timer);
-        (next != NEVER).then_some((next, interval))
-    }
-
-    /// Frees the timers of a process, but for those behind descriptors.
-    pub(crate) fn free_all_of(&mut self, process: ProcessId) {
-        for timer in &mut self.table[..self.used_below] {
-            if timer.process == process && !matches!(timer.expires, Expires::Descriptor(_)) {
+    /// Frees the timers of a process, but for those behind descriptors, and one that stays.
+    pub(crate) fn free_all_of(&mut self, process: ProcessId, stays: Option<TimerIndex>) {
+        for (index, timer) in self.table[..self.used_below].iter_mut().enumerate() {
+            let stays = stays.is_some_and(|stays| usize::from(stays.0) == index)
+                || matches!(timer.expires, Expires::Descriptor(_));
+            if timer.process == process && !stays {
                 *timer = FREE;
             }
         }

@@ -71,10 +71,10 @@ pub(crate) struct UnixSockets {
 }
 
 impl UnixSockets {
-    /// None, after `last` that were bound by programs whose place this one takes.
-    pub(crate) const fn new(last: u64) -> Self {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
         let free = UnixSocket { number: 0, name: UnixName::NONE, listens: false };
-        Self { last, sockets: [free; NAMES] }
+        Self { last: 0, sockets: [free; NAMES] }
     }
 
     /// Notes that a socket was bound, and returns its end. The oldest name of those that do not
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_path_that_is_bound_again_is_another_socket() {
-        let mut sockets = UnixSockets::new(7);
+        let mut sockets = UnixSockets { last: 7, ..UnixSockets::new() };
         let ends = [(); 2].map(|()| sockets.bind(name(b"a")));
         assert_eq!(ends, [8, 9].map(Endpoint::from_unix_listener));
         let paths = ends.map(|end| sockets.name(&end).and_then(UnixName::path));
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn names_of_listeners_are_never_forgotten() {
-        let mut sockets = UnixSockets::new(0);
+        let mut sockets = UnixSockets::new();
         let first = sockets.bind(name(b"first"));
         sockets.set_listening(&first, true);
         let second = sockets.bind(name(b"second"));

@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crane_core::execution::turn::ThreadId;
 use crane_core::wire::{Schedule, ServiceAddresses};
 use crane_shm::{RingReader, ServerSide, sys};
 use rand_chacha::ChaCha20Rng;
@@ -16,6 +17,7 @@ use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
 use crate::processes::{Child, ProcessId, Processes};
+use crate::signals;
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
 use crate::watch::Watches;
@@ -64,8 +66,6 @@ pub(crate) struct World {
     pub service: ServiceAddresses,
     /// The space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
-    /// The number of programs whose place this one has taken.
-    pub predecessors: u32,
     /// The genesis entry, for a program that takes this one's place.
     pub genesis: KeptGenesis,
     /// The daemon's variables, for the same purpose.
@@ -75,8 +75,23 @@ pub(crate) struct World {
     pub joined: Option<Variable>,
     /// Whether a child process may share memory with this one.
     pub forked: bool,
-    /// The kinds of uncovered calls that the daemon knows.
-    pub noted: [&'static str; 64],
+    /// The kinds of uncovered calls that the daemon knows, each by a hash of its name: programs have
+    /// the names themselves at different places.
+    pub noted: [u64; 64],
+}
+
+impl World {
+    /// Removes the threads of a process, all but one, which has the turn.
+    pub(crate) fn remove_threads(&mut self, process: ProcessId, stays: Option<ThreadId>) {
+        for other in (0..THREADS as u16).map(ThreadId).filter(|other| Some(*other) != stays) {
+            let thread = &mut self.threads[usize::from(other.0)];
+            if thread.process == process && thread.exists() {
+                *thread = NO_THREAD;
+                self.run.turn.remove(other);
+                signals::forget(other);
+            }
+        }
+    }
 }
 
 /// The state of the questions to the kernel (see `outside`).

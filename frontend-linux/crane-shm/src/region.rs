@@ -19,7 +19,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 14;
+pub const LAYOUT_VERSION: u32 = 15;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -29,9 +29,6 @@ pub const OUTPUT_BYTES: usize = 8 << 20;
 
 /// The maximum length of the last trouble's text, in bytes.
 pub const TROUBLE_BYTES: usize = 512;
-
-/// The maximum number of bytes that a program of the server may leave for its successor.
-pub const CARRIED_BYTES: usize = 4096;
 
 /// Kinds of records in the script ring.
 pub mod script {
@@ -175,8 +172,6 @@ pub(crate) struct Region {
     /// Connections that the server's tables or listeners refused.
     pub(crate) refused_connections: AtomicU64,
     pub(crate) history: History,
-    carried_length: AtomicU32,
-    carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
     /// The slot behind which the server has stopped, or 0 if it has not.
@@ -220,21 +215,6 @@ impl Region {
     /// Copies the last text that was left into `space`, and returns it.
     pub(crate) fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
         get(&self.trouble_length, &self.trouble, space)
-    }
-
-    /// Leaves bytes for the program that takes the place of this one. Empty bytes mean that no
-    /// program takes its place.
-    ///
-    /// # Panics
-    /// Panics if there are more than [`CARRIED_BYTES`].
-    pub(crate) fn put_carried(&self, bytes: &[u8]) {
-        assert!(bytes.len() <= CARRIED_BYTES, "the caller bounds the bytes");
-        put(&self.carried_length, &self.carried, bytes);
-    }
-
-    /// Copies the bytes that the previous program left into `space`, and returns them.
-    pub(crate) fn carried<'a>(&self, space: &'a mut [u8; CARRIED_BYTES]) -> &'a [u8] {
-        get(&self.carried_length, &self.carried, space)
     }
 }
 
@@ -282,21 +262,31 @@ impl Mapping {
         allocate(&file).map_err(Errno::raw_os_error)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fs::fcntl_add_seals(&file, seals).map_err(Errno::raw_os_error)?;
-        Ok((Self::map(&file)?, file))
+        Ok((Self::map(&file, None)?, file))
     }
 
-    /// Maps a file that was made. The error is `EPROTO` for a file of another layout, or one that
-    /// is not sealed.
-    pub(crate) fn open(file: BorrowedFd<'_>) -> Result<Self, i32> {
+    /// Maps a file that was made, at an address or anywhere. The error is `EPROTO` for a file of
+    /// another layout, or one that is not sealed.
+    pub(crate) fn open(file: BorrowedFd<'_>, place: Option<usize>) -> Result<Self, i32> {
         check_file(file)?;
-        Self::map(file)?.check()
+        Self::map(file, place)?.check()
     }
 
-    fn map(file: impl AsFd) -> Result<Self, i32> {
-        let place = core::ptr::null_mut();
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mm::mmap(place, FILE_BYTES, ACCESS, MapFlags::SHARED, file, 0) };
-        start.map(|start| Self { start: start.cast() }).map_err(Errno::raw_os_error)
+    fn map(file: impl AsFd, place: Option<usize>) -> Result<Self, i32> {
+        let (address, fixed) = match place {
+            Some(address) => (address, MapFlags::FIXED_NOREPLACE),
+            None => (0, MapFlags::empty()),
+        };
+        let address = core::ptr::with_exposed_provenance_mut(address);
+        let flags = MapFlags::SHARED | fixed;
+        // SAFETY: a new mapping touches nothing that exists.
+        let start = unsafe { mm::mmap(address, FILE_BYTES, ACCESS, flags, file, 0) };
+        let start = start.map_err(Errno::raw_os_error)?;
+        // Before Linux 4.17 the kernel takes the address for a wish.
+        match place {
+            Some(place) if start.addr() != place => Err(libc::EEXIST),
+            _ => Ok(Self { start: start.cast() }),
+        }
     }
 
     fn check(self) -> Result<Self, i32> {

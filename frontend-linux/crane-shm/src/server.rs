@@ -8,7 +8,7 @@ use rustix::fd::BorrowedFd;
 use crate::bypass::BypassKind;
 use crate::history::{BLOCK_CALLS, BlockHash, CallRecord, HashMark};
 use crate::parking::Bell;
-use crate::region::{CARRIED_BYTES, EndReason, Mapping, ServerState};
+use crate::region::{EndReason, Mapping, ServerState};
 use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
@@ -22,7 +22,15 @@ impl ServerSide {
     /// Returns the error number of what the kernel refused; `EPROTO` for a file of another layout,
     /// or one that is not sealed.
     pub fn open(file: BorrowedFd<'_>) -> Result<Self, i32> {
-        Mapping::open(file).map(Self)
+        Mapping::open(file, None).map(Self)
+    }
+
+    /// Does the same at an address, which pointers of several processes lead to.
+    ///
+    /// # Errors
+    /// As [`ServerSide::open`]; `EEXIST` if something else lies there.
+    pub fn open_at(file: BorrowedFd<'_>, address: usize) -> Result<Self, i32> {
+        Mapping::open(file, Some(address)).map(Self)
     }
 
     /// Returns the reading end of the script ring and the writing end of the output ring.
@@ -176,21 +184,6 @@ impl ServerSide {
     /// Publishes the hashes at a slot's admission.
     pub fn put_mark(self, mark: HashMark) {
         self.0.region().history.put_mark(mark);
-    }
-
-    /// Leaves bytes for the program that takes the place of this one. Empty bytes mean that no
-    /// program takes its place.
-    ///
-    /// # Panics
-    /// Panics if there are more than [`CARRIED_BYTES`].
-    pub fn put_carried(self, bytes: &[u8]) {
-        self.0.region().put_carried(bytes);
-    }
-
-    /// Copies into `space` the bytes that the previous program left, and returns them. The result
-    /// is empty if this program is the first one.
-    pub fn carried(self, space: &mut [u8; CARRIED_BYTES]) -> &[u8] {
-        self.0.region().carried(space)
     }
 
     /// Leaves the reason why a process of the server ends, cut at

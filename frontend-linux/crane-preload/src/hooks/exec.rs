@@ -13,7 +13,7 @@ use crane_shm::sys;
 use super::executables::{ImageKind, is_same_file, look_at, unfit};
 use crate::errno;
 use crate::image::own;
-use crate::kept::{PRELOAD, PROGRAM, REGION, Variable, WAKE};
+use crate::kept::{PRELOAD, PROGRAM, REGION, SERVICE, Variable, WAKE};
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::successor;
@@ -118,7 +118,7 @@ unsafe fn add_variables(
 ) -> Result<Pointers, c_int> {
     // SAFETY: the caller's array.
     let count = unsafe { words(environment) }.count();
-    let mut variables = Pointers::new(count + 4)?;
+    let mut variables = Pointers::new(count + 5)?;
     let World { own, joined, .. } = world;
     *joined = None;
     // SAFETY: the caller's array.
@@ -130,7 +130,7 @@ unsafe fn add_variables(
             *joined = Variable::new(own.preload.bytes(), b":")
                 .and_then(|ours| Variable::new(ours.bytes(), other))
                 .filter(|_| !other.is_empty());
-        } else if !bytes.starts_with(REGION) && !bytes.starts_with(WAKE) {
+        } else if ![REGION, WAKE, SERVICE].iter().any(|own| bytes.starts_with(own)) {
             variables.push(word);
         }
     }
@@ -138,7 +138,7 @@ unsafe fn add_variables(
         *joined = Variable::new(PROGRAM, program.to_bytes());
         joined.as_ref().ok_or(libc::ENAMETOOLONG)?;
     }
-    for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake] {
+    for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake, &own.service] {
         variables.push(variable.as_c_str().as_ptr());
     }
     Ok(variables)
@@ -155,6 +155,7 @@ unsafe fn go_on_as(
     arguments: Words,
     environment: Words,
 ) -> c_int {
+    let me = held.me;
     let world = held.world();
     if let Some(error) = unfit(path) {
         return error;
@@ -192,10 +193,9 @@ unsafe fn go_on_as(
         Ok(variables) => variables,
         Err(error) => return error,
     };
-    if let Err(why) = successor::leave(world) {
+    if let Err(why) = successor::leave(world, me) {
         refuse(path, why, wake);
     }
-    world.descriptors.share_channels();
     world.output.flush();
     let environment = variables.end();
     let library = world.own.library();

@@ -7,7 +7,6 @@
 use std::ffi::c_int;
 use std::sync::atomic::Ordering;
 
-use crane_core::execution::turn::ThreadId;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
@@ -66,17 +65,9 @@ fn end_process(mut held: Held, status: c_int) {
         release(world, place);
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
-    let others = (0..world.threads.len() as u16).map(ThreadId).filter(|other| *other != me);
-    for other in others {
-        let thread = &mut world.threads[usize::from(other.0)];
-        if thread.process == own && thread.exists() {
-            *thread = NO_THREAD;
-            world.run.turn.remove(other);
-            signals::forget(other);
-        }
-    }
+    world.remove_threads(own, Some(me));
     signals::forget(me);
-    expirations::end_all_of(world, own);
+    expirations::end_all_of(world, own, None);
     tell_parent(world, own, status);
     if world.processes.running().next().is_none() {
         // The shell's code of one that a signal has ended.

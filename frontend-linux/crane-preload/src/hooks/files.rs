@@ -17,6 +17,7 @@ use crate::file_kind;
 use crate::inherited::{self, is_own};
 use crate::membership::takes_part;
 use crate::notes::uncovered;
+use crate::successor;
 use crate::turn::{Call, begin};
 use crate::world::{KEEP_FSYNC, World};
 
@@ -179,6 +180,19 @@ unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
 fn detach(world: &mut World, descriptor: c_int) {
     if let Some((place, true)) = world.descriptors.detach(descriptor) {
         dispose(world, place);
+    }
+}
+
+/// Records that the numbers lead nowhere any more that the kernel has closed, for a program that
+/// has taken another's place (`FD_CLOEXEC`), and that nothing is known about files.
+pub(crate) fn forget_closed(world: &mut World) {
+    /// Files rarely have higher numbers than all else.
+    const MARKED: u32 = 1024;
+    for descriptor in 0..world.descriptors.numbers().max(MARKED) as c_int {
+        forget_plain(descriptor);
+        if lookup(descriptor).is_some() && successor::is_closed(descriptor) {
+            detach(world, descriptor);
+        }
     }
 }
 

@@ -34,13 +34,6 @@ fn interval_timer(world: &mut World) -> Option<TimerIndex> {
     world.processes.at(own).interval_timer
 }
 
-/// Starts the timer of real time as the program before had it.
-pub(crate) fn resume(world: &mut World, next: u64, interval: u64) {
-    // Its place, and the timers' thread number, are the first ones.
-    let timer = interval_timer(world).expect("a table without timers has room");
-    assert!(expirations::start(world, timer, next, interval), "no thread number for timers");
-}
-
 /// Starts a call about the timer of real time. `None`: the real call is due.
 fn begin_interval(which: c_int) -> Option<(Held, TimerIndex)> {
     let mut held = begin(Call::Timer, which as u32)?;

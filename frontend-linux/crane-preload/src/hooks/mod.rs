@@ -19,7 +19,7 @@ pub(crate) mod exits;
 mod fifo;
 mod file_facts;
 mod file_locks;
-mod files;
+pub(crate) mod files;
 mod folders;
 mod follow;
 mod futex;
