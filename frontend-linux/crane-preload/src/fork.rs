@@ -63,6 +63,9 @@ pub(crate) fn make_child(
     };
     processors::set_wish(Some(thread), processors::wish(Some(me)));
     processes::set_has_made();
+    if !held.world().forked {
+        reap_all();
+    }
     let mask = signals::block_all();
     // Neither the kernel nor the child may have it twice.
     held.world().output.flush();
@@ -154,17 +157,12 @@ pub(crate) fn arguments_of_child([flags, rest @ ..]: [usize; 6]) -> [usize; 6] {
     [flags, a, b, c, d, e]
 }
 
-/// Waits until the kernel has ended a child of this process that has ended in the turn, and forgets
-/// it. That takes microseconds.
-pub(crate) fn reap(number: pid_t) {
-    let options = libc::__WALL as usize;
-    loop {
-        // SAFETY: no places are given.
-        let result = sys::checked(unsafe {
-            sys::syscall(libc::SYS_wait4, [number as usize, 0, options, 0, 0, 0])
-        });
-        if result != Err(libc::EINTR) {
-            return;
-        }
-    }
+/// Has the kernel forget the children of this process that it has ended. Their statuses are in the
+/// table of processes, so nobody asks the kernel for them.
+pub(crate) fn reap_all() {
+    let options = (libc::__WALL | libc::WNOHANG) as usize;
+    let all = -1_isize as usize;
+    // SAFETY: no places are given.
+    let one = || unsafe { sys::syscall(libc::SYS_wait4, [all, 0, options, 0, 0, 0]) };
+    while matches!(sys::checked(one()), Ok(1..) | Err(libc::EINTR)) {}
 }

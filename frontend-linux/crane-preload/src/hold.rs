@@ -2,21 +2,24 @@
 //! continues with the region that it left, or wakes in another cell with that of another daemon.
 //!
 //! The thread that holds the turn stops here, between two admissions. All others wait for the turn
-//! then, in loops that bear a return without a reason. What the process shares with the daemon is
+//! then, in loops that bear a return without a reason. What the processes share with the daemon is
 //! left before the image is taken and asked for behind it (see [`crane_shm::HOLD_SOCKET`]), so that
-//! the image is that of a process without a daemon.
+//! the image is that of processes without a daemon. In each other process one thread does so when
+//! it is told, instead of the turn.
 
 use core::fmt::Write;
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crane_core::execution::socket::Bound;
-use crane_shm::{HOLD_SOCKET, ServerState};
+use crane_core::execution::turn::ThreadId;
+use crane_shm::parking::{self, Scope};
+use crane_shm::{HOLD_SOCKET, ServerSide, ServerState};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
@@ -24,9 +27,11 @@ use crate::announce;
 use crate::capacities::LISTENERS;
 use crate::inherited;
 use crate::net;
+use crate::processes;
+use crate::service;
 use crate::signals;
 use crate::trouble::{self, Text};
-use crate::world::{SERIAL, World};
+use crate::world::{self, PreloadThread, SERIAL, World};
 
 /// The pause between two questions for a region, in nanoseconds.
 const PAUSE: i64 = 1_000_000;
@@ -44,34 +49,117 @@ pub(crate) fn hold(world: &mut World) {
     let slot = region.admitted();
     let mask = signals::block_all();
     world.output.flush();
+    let others = tell_others(world);
+    await_others(others);
     region.set_held(slot);
     world.output.wake();
+    leave(region);
+    take(region, others);
+    if region.admitted() != slot {
+        introduce(world, slot);
+    }
+    tell_to_go_on(others);
+    world.output.wake();
+    net::arm_again(region);
+    signals::set_mask(mask);
+}
+
+/// Has this process stop at the hold point, because another one has the turn there.
+#[cold]
+pub(crate) fn follow() {
+    let Some(region) = world::region() else { return };
+    let mask = signals::block_all();
+    leave(region);
+    let now = service::holds().load(Ordering::SeqCst);
+    count();
+    while service::holds().load(Ordering::SeqCst) == now {
+        parking::sleep(service::holds(), now, Scope::Shared);
+    }
+    take(region, 0);
+    count();
+    signals::set_mask(mask);
+}
+
+/// Leaves the region in a process that ends: an image that is taken meanwhile has none of it.
+pub(crate) fn leave_for_good(region: ServerSide) {
+    // SAFETY: the process has no other thread that runs, and writes nothing more.
+    let _ = unsafe { region.leave() };
+    inherited::close();
+}
+
+fn leave(region: ServerSide) {
     // SAFETY: all other threads wait for the turn. Handlers that interrupt them ring a bell, which
     // is lost: the script is looked at again behind the hold point.
     if let Err(error) = unsafe { region.leave() } {
         fail("left", error);
     }
     inherited::close();
-    let [memory, wake] = loop {
-        match ask() {
+}
+
+/// Takes a region. `others` processes will ask for it, too.
+fn take(region: ServerSide, others: u32) {
+    let [memory, wake, service] = loop {
+        match ask(others) {
             Ok(Some(descriptors)) => break descriptors,
             _ => pause(),
         }
     };
-    // SAFETY: as above.
+    // SAFETY: as in `leave`.
     if let Err(error) = unsafe { region.take(memory.as_fd()) } {
         fail("taken again", error);
     }
-    if let Err(error) = inherited::replace([memory, wake]) {
+    if let Err(error) = inherited::replace([memory, wake, service]) {
         fail("kept", error);
     }
-    if region.admitted() != slot {
-        introduce(world, slot);
-    }
-    world.output.wake();
     net::forget_arming();
-    net::arm_again(region);
-    signals::set_mask(mask);
+}
+
+/// Tells a thread of each other process to stop here. Returns the number of processes.
+fn tell_others(world: &World) -> u32 {
+    let own = processes::own();
+    let mut told = 0;
+    service::held().store(0, Ordering::SeqCst);
+    service::holds().fetch_add(1, Ordering::SeqCst);
+    for (process, _) in world.processes.running().filter(|(process, _)| *process != own) {
+        let is_its = |thread: &PreloadThread| thread.process == process && thread.runs();
+        let thread = world.threads.iter().position(is_its).expect("a process has a thread");
+        tell(service::word(ThreadId(thread as u16)));
+        told += 1;
+    }
+    if world.processes.first_stays {
+        tell(service::end());
+        told += 1;
+    }
+    told
+}
+
+fn tell(word: &AtomicU32) {
+    word.store(service::HOLD, Ordering::SeqCst);
+    parking::wake(word, 1, Scope::Shared);
+}
+
+fn tell_to_go_on(others: u32) {
+    service::held().store(0, Ordering::SeqCst);
+    service::holds().fetch_add(1, Ordering::SeqCst);
+    parking::wake(service::holds(), others, Scope::Shared);
+    await_others(others);
+}
+
+/// Counts this process among those that have done what they were told.
+fn count() {
+    service::held().fetch_add(1, Ordering::SeqCst);
+    parking::wake(service::held(), 1, Scope::Shared);
+}
+
+/// Waits until all other processes have done what they were told.
+fn await_others(others: u32) {
+    loop {
+        let so_far = service::held().load(Ordering::SeqCst);
+        if so_far == others {
+            return;
+        }
+        parking::sleep(service::held(), so_far, Scope::Shared);
+    }
 }
 
 /// Publishes in a fresh region what the daemon before knew.
@@ -91,21 +179,24 @@ fn introduce(world: &mut World, slot: u64) {
     }
 }
 
-/// Asks for a region and a pipe. `None`, or an error: nobody gives them yet.
-fn ask() -> Result<Option<[OwnedFd; 2]>, Errno> {
+/// Asks for the descriptors, and says how many processes will do so behind this one. `None`, or
+/// an error: nobody gives them yet.
+fn ask(others: u32) -> Result<Option<[OwnedFd; 3]>, Errno> {
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new_abstract_name(HOLD_SOCKET)?)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    send(&socket, &others.to_le_bytes(), SendFlags::NOSIGNAL)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let flags = RecvFlags::CMSG_CLOEXEC;
     recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut given) = message
-            && let (Some(memory), Some(wake)) = (given.next(), given.next())
+            && let (Some(memory), Some(wake), Some(service)) =
+                (given.next(), given.next(), given.next())
         {
-            return Ok(Some([memory, wake]));
+            return Ok(Some([memory, wake, service]));
         }
     }
     Ok(None)

@@ -9,13 +9,10 @@
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crane_shm::{ServerSide, sys};
+use crane_shm::{REGION_PLACE, ServerSide, sys};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// The address of the region in every process, below that of the memory that all share.
-const PLACE: usize = 0x29f0_0000_0000;
 
 /// A number that leads nowhere.
 const NONE: c_int = -1;
@@ -43,7 +40,7 @@ pub(crate) fn map_region(value: &CStr) -> Result<ServerSide, String> {
     let memory = number(value).ok_or("CRANE_REGION is no descriptor")?;
     // SAFETY: a number that is not negative; the region's functions answer one that is closed by an
     // error.
-    let region = ServerSide::open_at(unsafe { BorrowedFd::borrow_raw(memory) }, PLACE)
+    let region = ServerSide::open_at(unsafe { BorrowedFd::borrow_raw(memory) }, REGION_PLACE)
         .map_err(|error| format!("cannot map the memory of CRANE_REGION: error {error}"))?;
     MEMORY.store(memory, Ordering::Relaxed);
     Ok(region)
@@ -85,11 +82,6 @@ pub(crate) fn service() -> c_int {
     SERVICE.load(Ordering::Relaxed)
 }
 
-/// Returns those that the daemon gives, which an image does not have.
-fn of_daemon() -> [c_int; 2] {
-    [&MEMORY, &WAKE].map(|number| number.load(Ordering::Relaxed))
-}
-
 /// Keeps the descriptor of the memory that processes share, behind the others.
 ///
 /// # Errors
@@ -127,9 +119,9 @@ pub(crate) fn pass_on(inherits: bool) -> Result<(), &'static str> {
     passed.map_err(|_| closed!("but"))
 }
 
-/// Closes the descriptors that the daemon gives.
+/// Closes the descriptors: an image has none of them.
 pub(crate) fn close() {
-    for descriptor in of_daemon() {
+    for descriptor in numbers() {
         let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
         // SAFETY: the descriptor is the library's own.
         unsafe { sys::syscall(libc::SYS_close, arguments) };
@@ -140,9 +132,9 @@ pub(crate) fn close() {
 ///
 /// # Errors
 /// Returns the kernel's error number.
-pub(crate) fn replace([memory, wake]: [OwnedFd; 2]) -> Result<(), i32> {
-    let [memory_number, wake_number] = of_daemon();
-    put([(memory, memory_number), (wake, wake_number)])
+pub(crate) fn replace([memory, wake, service]: [OwnedFd; 3]) -> Result<(), i32> {
+    let [memory_number, wake_number, service_number] = numbers();
+    put([(memory, memory_number), (wake, wake_number), (service, service_number)])
 }
 
 /// Gives descriptors other numbers. The kernel gives numbers beyond the program's limit only while

@@ -107,6 +107,8 @@ pub(crate) struct Processes {
     used_below: usize,
     /// The number of ends so far.
     ends: u64,
+    /// Whether the first process has ended, and stays for the daemon as long as others run.
+    pub first_stays: bool,
 }
 
 impl Processes {
@@ -114,7 +116,7 @@ impl Processes {
     pub(crate) fn new(number: pid_t) -> Self {
         let mut table = [FREE; PROCESSES];
         table[0] = Process { state: ProcessState::Running, number, ..FREE };
-        Self { table, used_below: 1, ends: 0 }
+        Self { table, used_below: 1, ends: 0, first_stays: false }
     }
 
     /// Makes a child of a process, or returns `None` if the table is full.

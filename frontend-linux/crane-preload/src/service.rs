@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU32;
 
 use crane_core::execution::turn::ThreadId;
 use crane_core::limits::RECEIVE_WINDOW;
+use crane_shm::SERVICE_PLACE;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
@@ -24,10 +25,6 @@ use crate::inbox::RingUse;
 use crate::signals::PostedSignals;
 use crate::watch::Watches;
 use crate::world::World;
-
-/// The address of the memory in every process: no program or library is loaded there, and no
-/// language that is known reserves the place for itself.
-const PLACE: usize = 0x2a00_0000_0000;
 
 /// The large tables. Before the program starts, they are empty, and all their bytes are 0.
 pub(crate) struct LargeTables {
@@ -43,7 +40,7 @@ pub(crate) struct LargeTables {
     pub rings: [RingUse; CONNECTIONS],
 }
 
-/// A word of a thread. The value 1 passes the turn to the thread.
+/// A word of a thread.
 #[repr(align(64))]
 struct Word(AtomicU32);
 
@@ -54,6 +51,10 @@ struct Service {
     words: [Word; THREADS],
     posted: PostedSignals,
     end: AtomicU32,
+    /// The hold point: the number of times that processes were told to stop or to go on, and of
+    /// those that have done so.
+    holds: AtomicU32,
+    held: AtomicU32,
     tables: LargeTables,
     numbers: [Numbers; PROCESSES],
     inbox: Rings,
@@ -64,7 +65,7 @@ struct Service {
 struct Rings([[u8; RECEIVE_WINDOW]; CONNECTIONS]);
 
 fn place() -> *mut Service {
-    ptr::with_exposed_provenance_mut(PLACE)
+    ptr::with_exposed_provenance_mut(SERVICE_PLACE)
 }
 
 /// Makes the memory, and maps it. Returns its descriptor.
@@ -94,7 +95,7 @@ pub(crate) fn map(memory: BorrowedFd<'_>) -> Result<(), i32> {
     let start = unsafe { mmap(place().cast(), bytes, protection, flags, memory, 0) };
     let start = start.map_err(Errno::raw_os_error)?;
     // Before Linux 4.17 the kernel takes the address for a wish.
-    if start.addr() == PLACE { Ok(()) } else { Err(libc::EEXIST) }
+    if start.addr() == SERVICE_PLACE { Ok(()) } else { Err(libc::EEXIST) }
 }
 
 /// Returns the place of the world, which is mapped.
@@ -103,7 +104,12 @@ pub(crate) fn world() -> *mut World {
     unsafe { (&raw mut (*place()).world).cast() }
 }
 
-/// Returns the word of a thread.
+/// The value of a thread's word that passes the turn to it.
+pub(crate) const TURN: u32 = 1;
+/// The value that stops its process at the hold point.
+pub(crate) const HOLD: u32 = 2;
+
+/// Returns the word of a thread: 0, [`TURN`] or [`HOLD`].
 #[inline]
 pub(crate) fn word(thread: ThreadId) -> &'static AtomicU32 {
     // SAFETY: mapped before any thread takes part, to the end of the process; the words are atomic.
@@ -111,10 +117,23 @@ pub(crate) fn word(thread: ThreadId) -> &'static AtomicU32 {
     &words[usize::from(thread.0)].0
 }
 
-/// Returns the word that is not 0 when all processes of the program have ended.
+/// Returns the word at which the first process waits for the end of the others: 0, [`HOLD`], or a
+/// larger value when all processes of the program have ended.
 pub(crate) fn end() -> &'static AtomicU32 {
     // SAFETY: as above.
     unsafe { &*(&raw const (*place()).end) }
+}
+
+/// Returns the number of times that processes were told to stop at the hold point, or to go on.
+pub(crate) fn holds() -> &'static AtomicU32 {
+    // SAFETY: as above.
+    unsafe { &*(&raw const (*place()).holds) }
+}
+
+/// Returns the number of processes that have done so since they were told.
+pub(crate) fn held() -> &'static AtomicU32 {
+    // SAFETY: as above.
+    unsafe { &*(&raw const (*place()).held) }
 }
 
 /// Returns the signals that wait for their threads' turns.

@@ -18,6 +18,7 @@ use crate::cancellation;
 use crate::deadlock::StandStill;
 use crate::execution::On;
 use crate::expirations;
+use crate::hold;
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
@@ -212,7 +213,7 @@ impl Held {
         membership::set_outside(self.me);
         if !SERIAL.load(Ordering::Relaxed) {
             // The turn stays with this thread until its quantum is spent; its word says so.
-            service::word(self.me).store(1, Ordering::Release);
+            service::word(self.me).store(service::TURN, Ordering::Release);
         }
     }
 
@@ -311,6 +312,7 @@ impl Held {
         if world.run.turn.live() > u32::from(world.timers.thread.is_some()) {
             let next = choose(world);
             world.output.flush();
+            hold::leave_for_good(world.region);
             pass_to(next);
         }
         membership::set_ended();
@@ -438,14 +440,18 @@ fn end_if_fatal(me: ThreadId, signal: libc::c_int) {
 
 fn pass_to(next: ThreadId) {
     let word = service::word(next);
-    word.store(1, Ordering::Release);
+    word.store(service::TURN, Ordering::Release);
     parking::wake(word, 1, Scope::Shared);
 }
 
 fn await_turn(me: ThreadId) {
     let word = service::word(me);
-    while word.swap(0, Ordering::Acquire) == 0 {
-        parking::sleep(word, 0, Scope::Shared);
+    loop {
+        match word.swap(0, Ordering::Acquire) {
+            service::TURN => break,
+            service::HOLD => hold::follow(),
+            _ => parking::sleep(word, 0, Scope::Shared),
+        }
     }
     // SAFETY: the word said that this thread holds the turn.
     let world = unsafe { world::world() };

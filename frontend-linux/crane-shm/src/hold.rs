@@ -11,9 +11,18 @@ use rustix::fd::BorrowedFd;
 
 use crate::{DaemonSide, ServerSide};
 
-/// The abstract name of the socket (unix(7)) at which a held server asks for its region. One
-/// message with the two descriptors, region and wake pipe, answers each connection.
+/// The abstract name of the socket (unix(7)) at which the processes of a held server ask for their
+/// region. Each says in 4 bytes, the lowest first, how many will ask behind it. One message with
+/// three descriptors answers: the region, the wake pipe, and the memory that the processes share.
 pub const HOLD_SOCKET: &[u8] = b"crane-hold";
+
+/// The address of the region in every process of the server.
+pub const REGION_PLACE: usize = 0x29f0_0000_0000;
+
+/// The address of the memory that the server's processes share, in each of them. No program or
+/// library is loaded there, and no language that is known reserves the place for itself. An image
+/// has the memory, but no descriptor of it: CRIU has no room for one beyond the program's limit.
+pub const SERVICE_PLACE: usize = 0x2a00_0000_0000;
 
 impl DaemonSide {
     /// Lets the server stop behind `slot`, or behind the last one that it has consumed if that is a

@@ -10,7 +10,7 @@
 //! | [`DaemonSide`], [`ServerSide`] | the values that each side may read and write |
 //! | [`region`] | the layout of the file, and how it is created and opened |
 //! | [`table`] | what becomes of each system call |
-//! | [`HOLD_SOCKET`] | how a server stops for an image of its process |
+//! | [`HOLD_SOCKET, REGION_PLACE, SERVICE_PLACE`] | how a server stops for an image of its process |
 //! | [`history`] | the latest calls and hashes of the server, for comparison |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
@@ -35,7 +35,7 @@ pub use bypass::{BYPASSES, Bypass, BypassKind};
 pub use calls::call_name;
 pub use daemon::DaemonSide;
 pub use history::{BlockHash, CallRecord, HashMark};
-pub use hold::HOLD_SOCKET;
+pub use hold::{HOLD_SOCKET, REGION_PLACE, SERVICE_PLACE};
 pub use region::{EndReason, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
 pub use server::ServerSide;

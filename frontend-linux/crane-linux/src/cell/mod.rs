@@ -36,7 +36,7 @@ mod masks;
 mod mounts;
 pub(crate) mod network;
 pub(crate) mod restore;
-mod unwatch;
+pub(crate) mod unwatch;
 pub(crate) mod upper;
 
 use std::io;

@@ -20,20 +20,47 @@ struct Dispatch {
     length: u64,
 }
 
-/// Turns Syscall User Dispatch off for all threads of a process.
+/// Turns Syscall User Dispatch off for all threads of a process, and of all below it.
 ///
 /// # Errors
 /// Returns what the kernel refused, with the thread.
 pub(super) fn unwatch(process: u32) -> Result<(), String> {
+    unwatch_process(process)?;
+    children_of(process).into_iter().try_for_each(unwatch)
+}
+
+/// Returns the children of a process.
+pub(crate) fn children_of(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let mut children = Vec::new();
+    for thread in threads.into_iter().flatten().flatten() {
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(listed.split_whitespace().filter_map(|number| number.parse::<u32>().ok()));
+    }
+    children
+}
+
+fn unwatch_process(process: u32) -> Result<(), String> {
     let path = format!("/proc/{process}/task");
     let threads = fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))?;
     for thread in threads.flatten() {
         let Some(number) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        unwatch_one(number).map_err(|error| format!("thread {number}: {error}"))?;
+        match unwatch_one(number) {
+            // One that has ended makes no calls.
+            Err(_) if has_ended(number) => {}
+            outcome => outcome.map_err(|error| format!("thread {number}: {error}"))?,
+        }
     }
     Ok(())
+}
+
+/// Returns whether a thread has ended, and only waits to be forgotten.
+fn has_ended(thread: pid_t) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/{thread}/stat")) else { return true };
+    let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('Z' | 'X'))
 }
 
 fn unwatch_one(thread: pid_t) -> io::Result<()> {

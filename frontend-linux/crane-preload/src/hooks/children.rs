@@ -41,7 +41,9 @@ fn look(held: &mut Held, child: Child) -> Result<EndedChild, Found> {
     let Process { number, status, .. } = *processes.at(process);
     if child.options & libc::WNOWAIT == 0 {
         processes.free(process);
-        fork::reap(number);
+        if !held.world().forked {
+            fork::reap_all();
+        }
     }
     Ok(EndedChild { number, status })
 }

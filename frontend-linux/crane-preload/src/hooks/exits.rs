@@ -14,6 +14,8 @@ use super::transfer::release;
 use crate::descriptors::forget_numbers;
 use crate::execution::On;
 use crate::expirations;
+use crate::fork;
+use crate::hold;
 use crate::inherited;
 use crate::net;
 use crate::posting::{self, Target};
@@ -69,6 +71,7 @@ fn end_process(mut held: Held, status: c_int) {
     signals::forget(me);
     expirations::end_all_of(world, own, None);
     tell_parent(world, own, status);
+    world.processes.first_stays |= own == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
         // The shell's code of one that a signal has ended.
         let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + status };
@@ -127,10 +130,17 @@ fn stay() -> Option<c_int> {
     let word = service::end();
     let is_first = processes::own() == ProcessId::FIRST;
     if is_first {
-        while word.load(Ordering::SeqCst) == 0 {
-            parking::sleep(word, 0, Scope::Shared);
+        loop {
+            match word.load(Ordering::SeqCst) {
+                0 => parking::sleep(word, 0, Scope::Shared),
+                service::HOLD => {
+                    word.store(0, Ordering::SeqCst);
+                    hold::follow();
+                }
+                ended => return Some((ended & 0xff) as c_int),
+            }
+            fork::reap_all();
         }
-        return Some((word.load(Ordering::SeqCst) & 0xff) as c_int);
     }
     None
 }
