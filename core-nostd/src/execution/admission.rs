@@ -10,7 +10,6 @@
 
 use core::borrow::BorrowMut;
 
-
 use crate::id::{ConnId, Generation, Incarnation, NodeId};
 use crate::index_list::IndexList;
 use crate::limits::NODES_MAX;

@@ -17,7 +17,7 @@ use libc::{c_int, pid_t};
 use crate::descriptors::use_numbers;
 use crate::membership;
 use crate::net;
-use crate::processes::{self, ProcessId};
+use crate::processes::{self, ProcessId, Spawning};
 use crate::processors;
 use crate::service;
 use crate::signals::{self, stack};
@@ -47,17 +47,18 @@ pub(crate) fn is_making() -> bool {
     EXPECTED.load(Ordering::Relaxed) != NOBODY
 }
 
-/// Makes a child that takes part. `make` is libc's function.
+/// Makes a child that takes part, for itself or to execute a program. `make` makes it.
 ///
 /// # Errors
 /// Returns `EAGAIN` where there are too many processes or threads, or the kernel's error.
 // specs: S15
 pub(crate) fn make_child(
     mut held: Held,
+    spawning: Option<Spawning>,
     make: impl FnOnce() -> Result<pid_t, c_int>,
 ) -> Result<pid_t, c_int> {
     let me = held.me;
-    let Some((process, thread)) = reserve(held.world()) else {
+    let Some((process, thread)) = reserve(held.world(), spawning) else {
         held.end();
         return Err(libc::EAGAIN);
     };
@@ -99,13 +100,14 @@ pub(crate) fn make_child(
 }
 
 /// Reserves the numbers of a child and its thread, and gives it what its parent has open.
-fn reserve(world: &mut World) -> Option<(ProcessId, ThreadId)> {
+fn reserve(world: &mut World, spawning: Option<Spawning>) -> Option<(ProcessId, ThreadId)> {
     let own = processes::own();
     let thread = world.run.turn.reserve()?;
     let Some(process) = world.processes.make(own) else {
         world.run.turn.release(thread);
         return None;
     };
+    world.processes.at(process).spawning = spawning;
     world.threads[usize::from(thread.0)] =
         PreloadThread { process, handle: own_handle(), ..NO_THREAD };
     world.descriptors.inherit(service::numbers(process.0.into()));
@@ -128,7 +130,7 @@ fn give_back(world: &mut World, process: ProcessId, thread: ThreadId) {
 }
 
 /// The first handler of each child, before any of the program's.
-extern "C" fn begin_child() {
+pub(crate) extern "C" fn begin_child() {
     let expected = EXPECTED.swap(NOBODY, Ordering::SeqCst);
     if expected == NOBODY {
         // One that takes no part: nothing here is its own.

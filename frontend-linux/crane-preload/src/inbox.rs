@@ -43,10 +43,7 @@ impl Inbox {
     ///
     /// # Safety
     /// There is a ring for each connection, which nobody else uses.
-    pub(crate) unsafe fn new(
-        start: *mut u8,
-        uses: &'static mut [RingUse; CONNECTIONS],
-    ) -> Self {
+    pub(crate) unsafe fn new(start: *mut u8, uses: &'static mut [RingUse; CONNECTIONS]) -> Self {
         Self { start, uses }
     }
 

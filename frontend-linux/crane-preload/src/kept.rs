@@ -30,12 +30,7 @@ pub(crate) struct OwnVariables {
 
 impl OwnVariables {
     /// Keeps variables of these values, or returns `None` if one is too long.
-    pub(crate) fn new(
-        preload: &[u8],
-        region: &[u8],
-        wake: &[u8],
-        service: &[u8],
-    ) -> Option<Self> {
+    pub(crate) fn new(preload: &[u8], region: &[u8], wake: &[u8], service: &[u8]) -> Option<Self> {
         Some(Self {
             preload: Variable::new(PRELOAD, preload)?,
             region: Variable::new(REGION, region)?,

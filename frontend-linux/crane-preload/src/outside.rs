@@ -18,9 +18,9 @@ use crane_shm::sys;
 use crate::descriptors::{Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::notes::uncovered;
+use crate::processes::Child;
 use crate::readiness;
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
-use crate::processes::Child;
 use crate::world::World;
 
 /// The time between two questions of a quiescent server, in nanoseconds. A question costs

@@ -14,7 +14,7 @@ use crane_shm::sys;
 use libc::siginfo_t;
 
 use crate::processes::{self, ProcessId};
-use crate::signals::{self, Disposition};
+use crate::signals::{self, DefaultAction, Disposition};
 use crate::world::{PreloadThread, World};
 
 /// The receiver of a signal.
@@ -68,6 +68,18 @@ pub(crate) fn send(
             wake_waiter(world, target, bit);
             Route::Sent
         }
+        // The schedule must know of an end among several processes: a thread ends its own.
+        Some(thread)
+            if processes::has_made()
+                && Some(thread) != caller
+                && signals::disposition(signal) == Disposition::Kernel
+                && signals::default_action(signal) == DefaultAction::End =>
+        {
+            if signals::post(thread, info) {
+                interrupt(world, thread);
+            }
+            Route::Sent
+        }
         Some(_) if signals::disposition(signal) == Disposition::Kernel => Route::Kernel,
         Some(thread) if Some(thread) == caller => Route::Caller,
         Some(thread) => {
@@ -109,18 +121,20 @@ fn first_thread(
     world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
 }
 
-/// Sends the first process the signals of a set, which an operator has ordered, the lowest number first.
+/// Sends the first process that runs the signals of a set, which an operator has ordered, the lowest
+/// number first.
 /// Without a handler, the kernel takes the default action.
 // specs: S14
 #[cold]
 pub(crate) fn send_ordered(world: &mut World, ordered: u64) {
+    let first = world.processes.running().next().map_or(ProcessId::FIRST, |(process, _)| process);
     for signal in 1..=64 {
         if ordered & signals::bit(signal) == 0 {
             continue;
         }
         let info = signals::sent_by_self(signal, libc::SI_USER);
         // A thread that waits for the script in a call is no caller: it gets the signal behind it.
-        let target = Target::Process(ProcessId::FIRST);
+        let target = Target::Process(first);
         if send(world, None, target, &info) == Route::Kernel {
             keep_in_kernel(world, target, &info);
         }
@@ -193,11 +207,9 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
     };
     let waiter = match target {
         Target::Thread(thread) => waits(world, thread).then_some(thread),
-        Target::Process(process) => {
-            (0..world.threads.len() as u16).map(ThreadId).find(|thread| {
-                world.threads[usize::from(thread.0)].process == process && waits(world, *thread)
-            })
-        }
+        Target::Process(process) => (0..world.threads.len() as u16).map(ThreadId).find(|thread| {
+            world.threads[usize::from(thread.0)].process == process && waits(world, *thread)
+        }),
     };
     if let Some(thread) = waiter {
         world.run.turn.wake_thread(thread, Woken::Called);

@@ -4,6 +4,7 @@
 //! A process that ends is *ended* at its call, in the turn, and its parent hears of it at a call of
 //! its own; what the kernel then does with the real process is seen by nobody.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use crane_core::execution::turn::ThreadId;
@@ -45,6 +46,15 @@ pub(crate) enum ProcessState {
     Ended,
 }
 
+/// The state of a child that posix_spawn(3) makes, until it executes its program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spawning {
+    /// It has begun.
+    Begun,
+    /// It cannot, for this reason.
+    Failed(c_int),
+}
+
 /// What a program leaves for the one that takes its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Legacy {
@@ -72,6 +82,8 @@ pub(crate) struct Process {
     /// Whether it does not want to hear of its children's ends (`SIG_IGN` or `SA_NOCLDWAIT` for
     /// `SIGCHLD`): nobody waits for them.
     pub forgets_children: bool,
+    /// What became of the order to execute a program, if the process was made for that.
+    pub spawning: Option<Spawning>,
     /// What its program leaves for the next, between two programs.
     pub legacy: Option<Legacy>,
     /// The process's timer of real time (setitimer(2)), once it was used.
@@ -85,6 +97,7 @@ const FREE: Process = Process {
     status: 0,
     order: 0,
     forgets_children: false,
+    spawning: None,
     legacy: None,
     interval_timer: None,
 };
@@ -149,6 +162,13 @@ impl Processes {
     /// Finds a process that runs, by the kernel's number.
     pub(crate) fn find(&self, number: pid_t) -> Option<ProcessId> {
         self.running().find(|(_, process)| process.number == number).map(|(id, _)| id)
+    }
+
+    /// Finds a child of a process by the kernel's number.
+    pub(crate) fn child_of_number(&self, parent: ProcessId, number: pid_t) -> Option<ProcessId> {
+        let is_it = |process: &Process| process.parent == Some(parent) && process.number == number;
+        let place = self.table[..self.used_below].iter().position(is_it)?;
+        Some(ProcessId(place as u16))
     }
 
     /// Returns whether other processes than this one run.
@@ -242,4 +262,29 @@ pub(crate) fn has_made() -> bool {
 /// Records that this process makes another one.
 pub(crate) fn set_has_made() {
     HAS_MADE.store(true, Ordering::Relaxed);
+}
+
+/// What is done when the kernel has ended a child that has not ended in the turn. It has had this
+/// number, and has this status, as wait(2) returns it.
+pub(crate) type OnDeath = fn(pid_t, c_int);
+
+static ON_DEATH: OnceLock<OnDeath> = OnceLock::new();
+
+/// Sets what is done then.
+pub(crate) fn on_death(act: OnDeath) {
+    let _ = ON_DEATH.set(act);
+}
+
+/// Hears of the end of a child from the kernel, which sends this record. Safe in a handler of the
+/// library's: it runs while this process does not have the turn, or the child has ended in it.
+pub(crate) fn hear_of_end(record: &libc::siginfo_t) {
+    // SAFETY: the record of a child's end has both.
+    let (number, status) = unsafe { (record.si_pid(), record.si_status()) };
+    let status = match record.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        _ => status,
+    };
+    if let Some(act) = ON_DEATH.get() {
+        act(number, status);
+    }
 }

@@ -20,15 +20,15 @@ use crate::descriptors::use_numbers;
 use crate::execution::ProgramExecution;
 use crate::figures;
 use crate::fork;
-use crate::hooks::{exits, files, numbered, open_files};
 use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::{self, monotonic};
+use crate::hooks::{exits, files, numbered, open_files};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
 use crate::net::{self, Answers};
 use crate::output::Output;
-use crate::processes::Processes;
+use crate::processes::{self, Processes};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
@@ -238,7 +238,9 @@ fn create(
     };
     // Processes whose parents have ended stay below this one, which an image begins with.
     // SAFETY: prctl with this option touches no memory.
-    unsafe { sys::syscall(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0, 0]) };
+    unsafe {
+        sys::syscall(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0, 0])
+    };
     let first = world.run.turn.reserve().ok_or("no thread numbers")?;
     world.run.turn.start(first);
     if world.run.pass() != Some(first) {
@@ -252,10 +254,7 @@ fn decode(kept: &KeptGenesis) -> Result<Genesis, String> {
 }
 
 /// Makes the memory that all processes share. Returns the library's variables.
-fn make_service(
-    [region, wake]: [&CStr; 2],
-    library: &[u8],
-) -> Result<OwnVariables, String> {
+fn make_service([region, wake]: [&CStr; 2], library: &[u8]) -> Result<OwnVariables, String> {
     let memory = service::make().map_err(|error| {
         format!("no memory that its processes share (5 GiB, used as needed): error {error}")
     })?;
@@ -311,6 +310,7 @@ fn take_part(
         net::answer_by(Answers { has_hook, answer, clock, deliver });
     }
     turn::end_by(exits::end_by_signal);
+    processes::on_death(exits::on_death);
     stack::begin(me);
     crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {

@@ -12,6 +12,7 @@ use crane_shm::sys;
 use rustix::fd::BorrowedFd;
 
 use crate::descriptors;
+use crate::execution::On;
 use crate::expirations;
 use crate::hooks::open_files;
 use crate::inherited;
@@ -71,7 +72,13 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     world.remove_threads(own, Some(me));
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
-    world.processes.at(own).forgets_children &= ignores_children();
+    let process = world.processes.at(own);
+    process.forgets_children &= ignores_children();
+    if process.spawning.take().is_some()
+        && let Some(parent) = process.parent
+    {
+        world.run.turn.wake(On::Member(parent).key(), u32::MAX);
+    }
     *world.watches.set_of(usize::from(me.0)) = PollSet::EMPTY;
     world.threads[usize::from(me.0)] = PreloadThread { process: own, ..NO_THREAD };
     descriptors::use_numbers(service::numbers(own.0.into()));

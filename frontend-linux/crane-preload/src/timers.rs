@@ -84,12 +84,7 @@ pub(crate) struct Timers {
 impl Timers {
     /// Creates a table without timers.
     pub(crate) const fn new() -> Self {
-        Self {
-            table: [FREE; TIMERS],
-            used_below: 0,
-            thread: None,
-            next: NEVER,
-        }
+        Self { table: [FREE; TIMERS], used_below: 0, thread: None, next: NEVER }
     }
 
     /// Makes a timer, which is stopped, or returns `None` if the table is full.

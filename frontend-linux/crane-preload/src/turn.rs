@@ -25,9 +25,9 @@ use crate::outside;
 use crate::posting::interrupt;
 use crate::processes;
 use crate::script;
+use crate::service;
 use crate::signals::{self, Disposition};
 use crate::watch::PollSet;
-use crate::service;
 use crate::world::{self, PROCESS, SERIAL, World};
 
 /// The result of a wait during which a handler of the program ran.
@@ -328,6 +328,16 @@ impl Held {
             await_turn(me);
         }
     }
+}
+
+/// Passes the turn that a process had which is dead. The calling thread is in a handler, and waits
+/// for its own turn outside of it.
+pub(crate) fn pass_for_dead() {
+    // SAFETY: nobody else has the turn.
+    let world = unsafe { world::world() };
+    let next = choose(world);
+    world.output.flush();
+    pass_to(next);
 }
 
 /// Begins a new thread, which takes its number and waits for its first turn.

@@ -80,7 +80,9 @@ fn wait_in_turn(
         if waits && !has_members && !waited && !held.world().outside.in_vain {
             held.world().outside.in_vain = !outside::await_child(child);
         }
-        let has_others = match call() {
+        // The kernel has those that take part, too, which are nobody's but the table's.
+        let asks = held.world().forked || !has_members;
+        let has_others = match if asks { call() } else { Err(libc::ECHILD) } {
             Ok(Some(answer)) => break Ok(answer),
             Ok(None) => true,
             Err(libc::ECHILD) if has_members => false,
@@ -99,6 +101,7 @@ fn wait_in_turn(
             // The signal may say that the child has ended: its answer comes first.
             break match look(&mut held, child) {
                 Ok(ended) => Ok(tell(ended)),
+                Err(_) if !asks => Err(libc::EINTR),
                 Err(_) => match call() {
                     Ok(Some(answer)) => Ok(answer),
                     Err(error) if !has_members => Err(error),

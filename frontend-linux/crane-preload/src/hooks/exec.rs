@@ -138,7 +138,8 @@ unsafe fn add_variables(
         *joined = Variable::new(PROGRAM, program.to_bytes());
         joined.as_ref().ok_or(libc::ENAMETOOLONG)?;
     }
-    for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake, &own.service] {
+    for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake, &own.service]
+    {
         variables.push(variable.as_c_str().as_ptr());
     }
     Ok(variables)
@@ -217,12 +218,27 @@ unsafe fn go_on_as(
 /// # Safety
 /// As exec(3).
 unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's duty.
+    errno::set(unsafe { execute(name, searches, arguments, environment) });
+    -1
+}
+
+/// Executes a program, or returns the error.
+///
+/// # Safety
+/// As exec(3).
+pub(super) unsafe fn execute(
+    name: *const c_char,
+    searches: bool,
+    arguments: Words,
+    environment: Words,
+) -> c_int {
     // SAFETY: the caller's string.
     let name = unsafe { CStr::from_ptr(name) };
     let attempt = |run: &mut dyn FnMut(&CStr) -> c_int| {
         if searches { search(name, run) } else { run(name) }
     };
-    let error = match begin(Call::Exec, 0) {
+    match begin(Call::Exec, 0) {
         Some(mut held) => {
             // SAFETY: the caller's duty.
             let error = attempt(&mut |path| unsafe {
@@ -241,9 +257,7 @@ unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environmen
             // duty.
             attempt(&mut |path| unsafe { exec_plainly(path, searches, arguments, environment) })
         }
-    };
-    errno::set(error);
-    -1
+    }
 }
 
 /// Behaves like exec(3) without this library: if the name is searched for, a file without a format

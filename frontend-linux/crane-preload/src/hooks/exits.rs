@@ -5,10 +5,12 @@
 //! has started stays for the daemon as long as others run, without a part in anything.
 
 use std::ffi::c_int;
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
+use libc::pid_t;
 
 use super::transfer::release;
 use crate::descriptors::forget_numbers;
@@ -22,8 +24,9 @@ use crate::posting::{self, Target};
 use crate::processes::{self, ProcessId};
 use crate::service;
 use crate::signals::{self, restore_default};
-use crate::turn::{Call, Held, begin};
-use crate::world::{NO_THREAD, World};
+use crate::trouble::Text;
+use crate::turn::{self, Call, Held, begin};
+use crate::world::{self, NO_THREAD, World};
 
 /// Marks the word that says that all processes have ended.
 const ENDED: u32 = 1 << 8;
@@ -61,26 +64,81 @@ fn end_process(mut held: Held, status: c_int) {
     net::let_end();
     // What is at the other ends finds this one closed from here on.
     close_in_kernel();
-    let world = held.world();
     forget_numbers();
-    for place in world.descriptors.leave(service::numbers(own.0.into())) {
+    let world = held.world();
+    world.remove_threads(own, Some(me));
+    signals::forget(me);
+    end_in_table(world, own, status);
+    world.threads[usize::from(me.0)] = NO_THREAD;
+    world.run.turn.end();
+    held.end_process();
+}
+
+/// Ends what a process has in the tables, and tells its parent.
+fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
+    for place in world.descriptors.leave(service::numbers(process.0.into())) {
         release(world, place);
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
-    world.remove_threads(own, Some(me));
-    signals::forget(me);
-    expirations::end_all_of(world, own, None);
-    tell_parent(world, own, status);
-    world.processes.first_stays |= own == ProcessId::FIRST;
+    expirations::end_all_of(world, process, None);
+    tell_parent(world, process, status);
+    world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
         // The shell's code of one that a signal has ended.
         let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + status };
         service::end().store(ENDED | code as u32 & 0xff, Ordering::SeqCst);
         parking::wake(service::end(), u32::MAX, Scope::Shared);
     }
-    world.threads[usize::from(me.0)] = NO_THREAD;
+}
+
+/// The signals by which an instruction of a process's own ends it.
+const BY_ITSELF: [c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+
+/// Handles the end of a child of this process by the kernel. One that has ended in the turn is
+/// known. One that a fault of its own has ended had the turn, which it has left to nobody: it ends
+/// here, at the same clock everywhere. Anything else is this host's doing, which the program must
+/// not see: the server ends, and is built again.
+// specs: S16
+pub(crate) fn on_death(number: pid_t, status: c_int) {
+    // SAFETY: the child had the turn, and has ended; or nothing but its number is read here.
+    let world = unsafe { world::world() };
+    let Some(process) = world.processes.find(number) else { return };
+    let holder = world.run.turn.holder();
+    let its = holder.filter(|it| world.threads[usize::from(it.0)].process == process);
+    let by_itself = libc::WIFSIGNALED(status) && BY_ITSELF.contains(&libc::WTERMSIG(status));
+    let Some(holder) = its.filter(|_| by_itself) else { end_server(world, number, status) };
+    world.remove_threads(process, Some(holder));
+    signals::forget(holder);
+    end_in_table(world, process, status);
+    world.threads[usize::from(holder.0)] = NO_THREAD;
     world.run.turn.end();
-    held.end_process();
+    turn::pass_for_dead();
+}
+
+/// Ends the server, one of whose processes this host has ended.
+fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
+    let mut text = Text::new();
+    // A text that is cut is better than none.
+    let _ = match libc::WIFSIGNALED(status) {
+        true => write!(
+            text,
+            "process {number} of the server was ended by signal {} from outside of \
+                              the schedule (kill -9, or the system for want of memory)",
+            libc::WTERMSIG(status)
+        ),
+        false => write!(text, "process {number} of the server has ended outside of the schedule"),
+    };
+    world.region.put_trouble(text.as_str().as_bytes());
+    let first = world.processes.at(ProcessId::FIRST).number;
+    for process in [first, sys::pid()] {
+        let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
+        // SAFETY: a signal.
+        unsafe { sys::syscall(libc::SYS_kill, arguments) };
+    }
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 /// Tells the parent of a process that it ends.

@@ -18,6 +18,7 @@ use super::handlers::action_by_number;
 use super::kernel_objects::signalfd4;
 use super::places;
 use super::posix_timers::{create_by_number, is_ours};
+use super::process::getppid;
 use super::queues::semtimedop;
 use super::signals::{queue_by_number, tgkill};
 use super::threads::end_self;
@@ -362,6 +363,7 @@ answered! {
         libc::SYS_semtimedop => semtimedop(one, b as _, c, d as _),
         libc::SYS_semctl => libc::semctl(one, two, three, d),
         libc::SYS_mq_timedsend => libc::mq_timedsend(one, b as _, c, d as c_uint, e as _),
+        libc::SYS_getppid => getppid(),
         libc::SYS_fork => libc::fork(),
         libc::SYS_vfork => libc::fork(),
         libc::SYS_execve => libc::execve(a as _, b as _, c as _),

@@ -13,9 +13,10 @@ use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
 use crate::fork;
 use crate::notes::uncovered;
+use crate::processes::{self, ProcessId};
 use crate::processors;
 use crate::trouble;
-use crate::turn::{Call, begin};
+use crate::turn::{Call, begin, enter};
 use crate::world::{self, PROCESS, World};
 
 /// The exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
@@ -85,7 +86,7 @@ fn fork_in_turn() -> pid_t {
     };
     if fork::take_part() {
         let real = real_watched!(fork: fn() -> pid_t);
-        return match fork::make_child(held, || made(real)) {
+        return match fork::make_child(held, None, || made(real)) {
             Ok(number) => number,
             Err(error) => errno::answer_int(Err(error)),
         };
@@ -97,6 +98,26 @@ fn fork_in_turn() -> pid_t {
     // SAFETY: no arguments.
     let child = unsafe { real() };
     child
+}
+
+/// The number of the process below which those are whose parents have ended.
+const INIT: pid_t = 1;
+
+/// getppid(2): a process whose parent has ended is below the first one of the system, as the program
+/// sees it, and not below the program's own first one, which keeps such processes together.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn getppid() -> pid_t {
+    let own = processes::own();
+    if own != ProcessId::FIRST
+        && let Some(mut held) = enter()
+    {
+        let table = &mut held.world().processes;
+        let parent = table.at(own).parent.map_or(INIT, |parent| table.at(parent).number);
+        held.leave();
+        return parent;
+    }
+    // SAFETY: getppid touches no memory.
+    unsafe { sys::syscall(libc::SYS_getppid, [0; 6]) as pid_t }
 }
 
 #[unsafe(no_mangle)]

@@ -233,5 +233,8 @@ pub(super) fn queue_by_number(
         None => process_of(world, process),
         Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),
     };
-    ((process == sys::pid() || is_other(process)) && signals::bit(signal) != 0 && send(target, &info)).then_some(0)
+    ((process == sys::pid() || is_other(process))
+        && signals::bit(signal) != 0
+        && send(target, &info))
+    .then_some(0)
 }

@@ -17,10 +17,18 @@ use crate::turn::{Call, Held, begin};
 fn take_pending(wanted: u64, info: *mut siginfo_t) -> Result<c_int, c_int> {
     let limit = timespec { tv_sec: 0, tv_nsec: 0 };
     let (set, limit) = ((&raw const wanted).addr(), (&raw const limit).addr());
-    let arguments = [set, info.addr(), limit, size_of::<u64>(), 0, 0];
-    // SAFETY: a mask and a time of ours; the caller's place, or null.
-    let result = sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigtimedwait, arguments) });
-    result.map(|signal| signal as c_int)
+    let mut own = std::mem::MaybeUninit::<siginfo_t>::zeroed();
+    let place = if info.is_null() { own.as_mut_ptr() } else { info };
+    let arguments = [set, place.addr(), limit, size_of::<u64>(), 0, 0];
+    loop {
+        // SAFETY: a mask and a time of ours; the caller's place, or ours.
+        let result = sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigtimedwait, arguments) });
+        // SAFETY: the kernel has written the record.
+        if result.is_ok() && signals::is_kernels_of_child(unsafe { &*place }) {
+            continue;
+        }
+        return result.map(|signal| signal as c_int);
+    }
 }
 
 /// Waits for a signal of `wanted`, at most `limit` nanoseconds.

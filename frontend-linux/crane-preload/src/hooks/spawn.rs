@@ -1,5 +1,5 @@
-//! posix_spawn, system, popen: like fork and exec. libc makes the child internally, where no hook
-//! sees it.
+//! posix_spawn, system: like fork and exec. Without a floor, libc makes the child internally, where
+//! no hook sees it.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
@@ -7,9 +7,10 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{FILE, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
+use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 
 use super::process::before_child;
+use super::spawning::{self, Spawn};
 use crate::errno;
 use crate::membership::takes_part;
 use crate::net;
@@ -17,7 +18,7 @@ use crate::signals::{self, Action};
 use crate::turn::{Call, begin};
 
 /// Makes a child by a function of libc's.
-fn make_child<T>(make: impl FnOnce() -> T) -> T {
+pub(super) fn make_child<T>(make: impl FnOnce() -> T) -> T {
     if let Some(mut held) = begin(Call::Fork, 0) {
         before_child(held.world());
         held.leave();
@@ -31,7 +32,7 @@ fn make_child<T>(make: impl FnOnce() -> T) -> T {
 
 /// A variant of posix_spawn.
 macro_rules! spawn_hook {
-    ($name:ident) => {
+    ($name:ident, $searches:literal) => {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(
             child: *mut pid_t,
@@ -51,6 +52,26 @@ macro_rules! spawn_hook {
                     *const *mut c_char,
                 ) -> c_int
             );
+            let order = Spawn {
+                program,
+                searches: $searches,
+                actions,
+                attributes,
+                arguments: arguments.cast(),
+                environment: variables.cast(),
+            };
+            // SAFETY: the caller's own arguments.
+            match unsafe { spawning::spawn(&order) } {
+                Some(Ok(number)) => {
+                    if !child.is_null() {
+                        // SAFETY: the caller's place.
+                        unsafe { child.write(number) };
+                    }
+                    return 0;
+                }
+                Some(Err(error)) => return error,
+                None => {}
+            }
             // SAFETY: the caller's own arguments.
             make_child(|| unsafe {
                 real(child, program, actions, attributes, arguments, variables)
@@ -59,8 +80,8 @@ macro_rules! spawn_hook {
     };
 }
 
-spawn_hook!(posix_spawn);
-spawn_hook!(posix_spawnp);
+spawn_hook!(posix_spawn, false);
+spawn_hook!(posix_spawnp, true);
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn system(command: *const c_char) -> c_int {
@@ -186,10 +207,3 @@ fn end_ignoring() {
 
 /// The signals that a terminal sends to the shell as well, and that are meant for the shell alone.
 const IGNORED: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE {
-    let real = real!(popen: fn(*const c_char, *const c_char) -> *mut FILE);
-    // SAFETY: the caller's own arguments.
-    make_child(|| unsafe { real(command, mode) })
-}

@@ -251,8 +251,9 @@ fn wake_heirs(world: &mut World) {
 /// Finds the thread of a handle.
 pub(crate) fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
     let own = processes::own();
-    let is_it =
-        |thread: &PreloadThread| thread.exists() && thread.handle == handle && thread.process == own;
+    let is_it = |thread: &PreloadThread| {
+        thread.exists() && thread.handle == handle && thread.process == own
+    };
     let place = world.threads.iter().position(is_it)?;
     Some(ThreadId(place as u16))
 }

@@ -118,8 +118,7 @@ fn passes(number: u32) -> bool {
             && group.in_libc == InLibc::Unseen
     });
     // Whether these pass, and how, depends on the arguments, and on the program.
-    let is_told_apart =
-        [libc::SYS_prctl, libc::SYS_arch_prctl, libc::SYS_clone].contains(&number);
+    let is_told_apart = [libc::SYS_prctl, libc::SYS_arch_prctl, libc::SYS_clone].contains(&number);
     is_plain && !is_told_apart && !answers::has_hook(number)
 }
 

@@ -21,6 +21,7 @@ use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::fork;
 use crate::membership;
+use crate::processes;
 use crate::signals::action::{end_by, restore_default};
 use crate::signals::frame::{self, run};
 use crate::signals::masks::mask_of;
@@ -186,13 +187,17 @@ unsafe extern "C" fn on_signal(
         Some(region) if record.si_code == USER_DISPATCH => {
             // SAFETY: the record of such a signal.
             let trap = unsafe { &*info.cast::<Trap>() };
-            if trap.architecture != NO_ARCHITECTURE {
-                on_trap(region, trap, context);
+            match trap.architecture {
+                NO_ARCHITECTURE => processes::hear_of_end(record),
+                _ => on_trap(region, trap, context),
             }
             false
         }
         // The kernel tells of the end of a child that takes part (see `fork`).
-        Some(_) if OF_CHILD.contains(&record.si_code) => false,
+        Some(_) if OF_CHILD.contains(&record.si_code) => {
+            processes::hear_of_end(record);
+            false
+        }
         // SAFETY: the program's own signal.
         _ => unsafe { pass_on(signal, info, context, base) },
     }

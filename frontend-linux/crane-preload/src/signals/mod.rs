@@ -45,10 +45,11 @@ pub(crate) use masks::{
     bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
 };
 pub(crate) use posted::{
-    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_news, use_table, waits,
+    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_news,
+    use_table, waits,
 };
+pub(crate) use records::{is_kernels_of_child, of_child, sent_by_self, sent_by_timer};
 use records::{is_own_sent, is_own_timer};
-pub(crate) use records::{of_child, sent_by_self, sent_by_timer};
 pub(crate) use within::{send_behind, send_to_self};
 
 /// The effect of a signal on this process.
@@ -159,6 +160,10 @@ extern "C" fn on_signal(
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
     // SAFETY: the kernel's own record, or one that this process sent.
     let record = unsafe { &*info };
+    if ours && is_kernels_of_child(record) {
+        processes::hear_of_end(record);
+        return false;
+    }
     if ours && part != Membership::None {
         note_foreign(record);
     }
@@ -193,9 +198,9 @@ fn note_foreign(info: &siginfo_t) {
         }
         // SAFETY: as above.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
-        // The end of a child that takes part is told by this library, in the turn.
+        // SAFETY: the record of a child's end.
         libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
-            if info.si_signo == libc::SIGCHLD && processes::has_made() =>
+            if info.si_signo == libc::SIGCHLD && unsafe { is_own_sent(info) } =>
         {
             sys::pid()
         }
@@ -289,8 +294,8 @@ pub(crate) fn default_action(signal: c_int) -> DefaultAction {
 
 /// Returns whether a signal ends this process, in the thread that calls.
 pub(crate) fn is_fatal(signal: c_int) -> bool {
-    let is_default = disposition(signal) == Disposition::Kernel
-        && default_action(signal) == DefaultAction::End;
+    let is_default =
+        disposition(signal) == Disposition::Kernel && default_action(signal) == DefaultAction::End;
     is_default && (signal == libc::SIGKILL || blocked() & bit(signal) == 0)
 }
 

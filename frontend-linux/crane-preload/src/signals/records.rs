@@ -6,6 +6,8 @@ use std::ptr;
 use crane_shm::sys;
 use libc::siginfo_t;
 
+use crate::processes;
+
 /// The fields of `siginfo_t` for `SI_TIMER`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -62,17 +64,33 @@ struct Sent {
     status: c_int,
     /// The value of sigqueue(3), and the times of a child.
     rest: [u32; 3],
-    /// The kernel's own records of sent signals have zero here, and no program looks.
+    /// [`OWN`]. The kernel's own records of sent signals have zero here, those of children a time,
+    /// and no program looks.
     is_own: u64,
 }
 
-/// Returns whether the record of a sent signal is one of the library's.
+/// Marks the library's records.
+const OWN: u64 = u64::from_le_bytes(*b"crane\0\0\0");
+
+/// Returns whether the record of a sent signal, or of the end of a child, is one of the library's.
 ///
 /// # Safety
-/// The record is of a signal that was sent (`SI_USER`, `SI_QUEUE`, `SI_TKILL`).
+/// The record is of such a signal (`SI_USER`, `SI_QUEUE`, `SI_TKILL`, `CLD_EXITED` …).
 pub(super) unsafe fn is_own_sent(info: &siginfo_t) -> bool {
     // SAFETY: the caller's duty. The kernel's own record is no shorter than ours.
-    unsafe { *ptr::from_ref(info).cast::<Sent>() }.is_own != 0
+    unsafe { *ptr::from_ref(info).cast::<Sent>() }.is_own == OWN
+}
+
+/// Returns whether a signal is the kernel's own word of the end of a child that takes part: this
+/// library sends the program another one, in the turn. The kernel sends one for a child that has
+/// executed a program.
+pub(crate) fn is_kernels_of_child(info: &siginfo_t) -> bool {
+    let tells = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
+    // SAFETY: the record of a child's end.
+    processes::has_made()
+        && info.si_signo == libc::SIGCHLD
+        && tells
+        && !unsafe { is_own_sent(info) }
 }
 
 /// Returns the record of the end of a child, which has a status as wait(2) returns it.
@@ -87,8 +105,7 @@ pub(crate) fn of_child(number: libc::pid_t, status: c_int) -> siginfo_t {
     let mut info = sent_by_self(libc::SIGCHLD, code);
     // SAFETY: as in `sent_by_self`.
     let record = unsafe { &mut *(&raw mut info).cast::<Sent>() };
-    // The place is a time of the child's here.
-    (record.process, record.status, record.is_own) = (number, status, 0);
+    (record.process, record.status) = (number, status);
     info
 }
 
@@ -102,7 +119,7 @@ pub(crate) fn sent_by_self(signal: c_int, code: c_int) -> siginfo_t {
         let (process, status, rest) = (sys::pid(), 0, [0; 3]);
         let padding = 0;
         let sent =
-            Sent { signal, error: 0, code, padding, process, user, status, rest, is_own: 1 };
+            Sent { signal, error: 0, code, padding, process, user, status, rest, is_own: OWN };
         (&raw mut info).cast::<Sent>().write(sent);
         info
     }
