@@ -159,6 +159,8 @@ pub(crate) struct Description {
     /// Whether a child process may use the description as well, so that only the kernel knows a
     /// pipe's state.
     pub shared: bool,
+    /// Whether it is a signalfd: only signals change it, which wake whoever waits.
+    pub signals: bool,
     /// Whether it is in [`Descriptors::outside`].
     listed: bool,
     /// Of one end of a pipe: whether the process has closed the other end.
@@ -213,6 +215,7 @@ const FRESH: Description = Description {
     edges: 0,
     expirations: 0,
     shared: false,
+    signals: false,
     listed: false,
     lone: false,
     number: -1,

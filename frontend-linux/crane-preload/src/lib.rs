@@ -27,6 +27,7 @@
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
 //! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
+//! | [`memory`], [`maps`] | memory that processes share; the mappings |
 //! | [`processors`] | the processors of its threads |
 //! | [`announce`] | reports about the server to the daemon |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
@@ -71,7 +72,9 @@ mod image;
 mod inbox;
 mod inherited;
 mod kept;
+mod maps;
 mod membership;
+mod memory;
 mod net;
 mod notes;
 mod output;

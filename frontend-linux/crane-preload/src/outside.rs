@@ -18,7 +18,7 @@ use crane_shm::sys;
 use crate::descriptors::{Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::notes::uncovered;
-use crate::processes::Child;
+use crate::processes::{self, Child};
 use crate::readiness;
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
 use crate::world::World;
@@ -147,7 +147,55 @@ fn look(world: &mut World) -> bool {
         any |= question.count > 0;
         answer(world, &mut question, by_itself);
     }
-    any | look_for_sets(world, by_itself) | look_for_waiters(world)
+    any | wake_elsewhere(world, by_itself)
+        | look_for_sets(world, by_itself)
+        | look_for_waiters(world)
+}
+
+/// Wakes the threads that wait for objects of other processes, which alone can ask about them, so
+/// that they look: always behind a call that has used an object of the kernel's, and else rarely.
+/// Returns whether there are any.
+fn wake_elsewhere(world: &mut World, by_itself: bool) -> bool {
+    /// Of the questions that a quiescent server asks by itself.
+    const ONE_OF: u32 = 10;
+    if !processes::has_made() {
+        return false;
+    }
+    world.outside.asked = world.outside.asked.wrapping_add(1);
+    let is_due = !by_itself || world.outside.asked.is_multiple_of(ONE_OF);
+    let mut any = false;
+    let polls = others_poll(world);
+    for at in 0..world.descriptors.outside().len() {
+        let place = world.descriptors.outside()[at];
+        let World { run, descriptors, watches, .. } = &mut *world;
+        let (descriptor, events) = wanted(run, descriptors, watches, place);
+        if events == 0 && !polls
+            || lookup(descriptor) == Some(place)
+            || descriptors.description(place).signals
+        {
+            continue;
+        }
+        any = true;
+        if is_due {
+            run.turn.wake(On::Read(place).key(), u32::MAX);
+            run.turn.wake(On::Write(place).key(), u32::MAX);
+            readiness::changed(run, descriptors, watches, place);
+        }
+    }
+    any
+}
+
+/// Returns whether a thread of another process is in poll or select.
+fn others_poll(world: &World) -> bool {
+    let key = On::Any.key();
+    let mut waiter = world.run.turn.waiter(key, None);
+    while let Some(thread) = waiter {
+        if world.watches.set(thread.0 as usize).is_others() {
+            return true;
+        }
+        waiter = world.run.turn.waiter(key, Some(thread));
+    }
+    false
 }
 
 /// Fills a question with descriptions of the list, from its item `start` on. Returns the item at
@@ -159,7 +207,7 @@ fn ask_from(world: &World, start: usize, question: &mut Question) -> Option<usiz
             return Some(item);
         }
         let (descriptor, events) = wanted(run, descriptors, watches, *place);
-        if events != 0 {
+        if events != 0 && lookup(descriptor) == Some(*place) {
             question.add(descriptor, events, *place);
         }
     }
@@ -234,9 +282,7 @@ fn look_for_sets(world: &mut World, by_itself: bool) -> bool {
         waiter = world.run.turn.waiter(key, Some(thread));
         let set = world.watches.set(thread.0 as usize);
         if set.is_others() {
-            // That process looks by itself.
-            world.run.turn.wake_thread(thread, Woken::Called);
-            any = true;
+            // That process looks by itself (see `wake_elsewhere`).
             continue;
         }
         for entry in set.entries() {

@@ -223,17 +223,6 @@ pub fn launch(launcher: &Launcher) -> Result<String, String> {
         group.start_replica(id);
     }
     let name = &launcher.name;
-    if !launcher.replicated {
-        for id in group.ids() {
-            let status = group.await_exit(id);
-            if status.success() {
-                return Err(format!("{name}: replica {id} ends with status 0"));
-            }
-        }
-        let log = group.log(1);
-        let reason = log.lines().find(|line| line.contains("crane-linux: error:"));
-        return reason.map(str::to_owned).ok_or_else(|| format!("{name}: no reason in\n{log}"));
-    }
     group.await_serving();
     let call = |id: u8, words: &[&[u8]]| -> Result<Reply, String> {
         let mut connection =

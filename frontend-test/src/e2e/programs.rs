@@ -71,8 +71,6 @@ pub const STATIC: &str = "odd-static";
 pub struct Launcher {
     /// The name, for messages.
     pub name: String,
-    /// Whether the server must be replicated; else it must be refused with the reason.
-    pub replicated: bool,
     /// The words before the server's arguments, the server's path among them as `SERVER`.
     words: Vec<String>,
 }
@@ -169,15 +167,10 @@ pub fn launchers() -> Vec<Launcher> {
     let read = |line: &str| {
         let mut words = line.split('\t').map(str::to_owned);
         let name = words.next().unwrap_or_default();
-        let replicated = match words.next().as_deref() {
-            Some("replicated") => true,
-            Some("refused") => false,
-            other => panic!("{}: {name}: expected is {other:?}", path.display()),
-        };
         let words: Vec<String> = words.collect();
         let servers = words.iter().filter(|word| *word == "SERVER").count();
         assert_eq!(servers, 1, "{}: {name}: one word SERVER", path.display());
-        Launcher { name, replicated, words }
+        Launcher { name, words }
     };
     text.lines().filter(|line| !line.starts_with('#')).map(read).collect()
 }

@@ -350,9 +350,16 @@ fn inherited_descriptors(group: &Group) {
     for item in fs::read_dir(format!("/proc/{server}/fd")).unwrap().flatten() {
         let target = fs::read_link(item.path()).unwrap_or_default();
         let target = target.to_string_lossy();
-        let is_for_it = ["pipe:", "socket:", "/memfd:crane-region", "/dev/null", "anon_inode:"]
-            .iter()
-            .any(|known| target.starts_with(known));
+        let is_for_it = [
+            "pipe:",
+            "socket:",
+            "/memfd:crane-region",
+            "/memfd:crane-service",
+            "/dev/null",
+            "anon_inode:",
+        ]
+        .iter()
+        .any(|known| target.starts_with(known));
         // The sockets of its clients, and files that the rows have opened.
         let is_opened =
             ["/proc/self/ns", "net:", "pid:", "/etc/shadow", "/proc", "/dev/pts", "/memfd:crane "]

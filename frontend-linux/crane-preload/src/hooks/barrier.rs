@@ -12,7 +12,6 @@ use libc::{pthread_barrier_t as Barrier, pthread_barrierattr_t as Attributes};
 
 use super::lock::ALL;
 use super::shared::{self, Shareable, next_question};
-use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 use crate::world::PROCESS;
 
@@ -121,7 +120,7 @@ unsafe extern "C" fn pthread_barrier_destroy(barrier: *mut Barrier) -> c_int {
 }
 
 fn wait_in_turn(mut held: Held, barrier: *mut Barrier) -> c_int {
-    let on = On::Address(barrier.addr());
+    let on = shared::on(barrier);
     // SAFETY: a barrier that `pthread_barrier_init` made. POSIX forbids destroying it while threads
     // wait.
     let ours = unsafe { &*barrier.cast::<Ours>() };

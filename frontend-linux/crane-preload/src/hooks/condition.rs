@@ -15,7 +15,7 @@ use super::lock::ALL;
 use super::mutex;
 use super::shared::{self, Shareable, next_question};
 use super::time::limit as until_limit;
-use crate::execution::On;
+use crate::fork;
 use crate::turn::{Call, Held, begin};
 
 /// Returns the clock of a condition variable: the second bit of `__wrefs`, at byte 36 since glibc
@@ -39,7 +39,7 @@ fn wait(mut held: Held, cond: *mut Cond, mutex: *mut Mutex, deadline: Result<u64
         }
     };
     let next = next_question(&mut held, cond, deadline);
-    let woken = held.wait(On::Address(cond.addr()), next);
+    let woken = held.wait(shared::on(cond), next);
     let looks_again = woken == Woken::Expired && next != deadline;
     if looks_again {
         shared::note(held.world());
@@ -102,9 +102,9 @@ unsafe extern "C" fn pthread_cond_clockwait(
 /// of other processes.
 fn wake(cond: *mut Cond, count: u32) -> bool {
     let Some(mut held) = begin(Call::Wake, count.min(2)) else { return true };
-    held.world().run.turn.wake(On::Address(cond.addr()).key(), count);
+    held.world().run.turn.wake(shared::on(cond).key(), count);
     // SAFETY: the caller of the hook gave a condition variable.
-    let shared = unsafe { Cond::is_shared(cond, false) };
+    let shared = unsafe { Cond::is_shared(cond, false) } && !fork::take_part();
     held.end();
     shared
 }

@@ -10,10 +10,11 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::timespec;
 
-use super::futex_inheriting as inheriting;
+use super::futex_inheriting::{self as inheriting, FutexWord};
 use super::time::{after, deadline, duration};
 use crate::clone;
 use crate::execution::On;
+use crate::memory;
 use crate::notes::uncovered;
 use crate::turn::{Call, Held, begin};
 
@@ -48,6 +49,11 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         held.end();
         return None;
     }
+    // Whoever shares it takes part.
+    let at = |place: usize| FutexWord {
+        place,
+        on: if may_be_shared { memory::on(place) } else { On::Address(place) },
+    };
     let (value, bits, limit) = (value as u32, last as u32, limit as *const timespec);
     let result = if !word.is_multiple_of(size_of::<u32>()) {
         Err(libc::EINVAL)
@@ -55,25 +61,26 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         match command {
             libc::FUTEX_WAIT => {
                 let until = relative(&mut held, limit);
-                until.and_then(|until| wait(&mut held, word, value, ANY, until))
+                until.and_then(|until| wait(&mut held, at(word), value, ANY, until))
             }
             libc::FUTEX_WAIT_BITSET => {
                 let until = absolute(&mut held, realtime, limit);
-                until.and_then(|until| wait(&mut held, word, value, bits, until))
+                until.and_then(|until| wait(&mut held, at(word), value, bits, until))
             }
-            libc::FUTEX_WAKE => wake(&mut held, word, value, ANY),
-            libc::FUTEX_WAKE_BITSET => wake(&mut held, word, value, bits),
+            libc::FUTEX_WAKE => wake(&mut held, at(word), value, ANY),
+            libc::FUTEX_WAKE_BITSET => wake(&mut held, at(word), value, bits),
             libc::FUTEX_LOCK_PI | inheriting::LOCK_PI2 => {
                 // The older call's limit is of the clock that people set.
                 let realtime = realtime || command == libc::FUTEX_LOCK_PI;
                 let until = absolute(&mut held, realtime, limit);
-                until.and_then(|until| inheriting::lock(&mut held, word, until))
+                until.and_then(|until| inheriting::lock(&mut held, at(word), until))
             }
-            libc::FUTEX_TRYLOCK_PI => inheriting::try_lock(&mut held, word),
-            libc::FUTEX_UNLOCK_PI => inheriting::unlock(&mut held, word),
+            libc::FUTEX_TRYLOCK_PI => inheriting::try_lock(&mut held, at(word)),
+            libc::FUTEX_UNLOCK_PI => inheriting::unlock(&mut held, at(word)),
             command => {
                 let expected = (command == libc::FUTEX_CMP_REQUEUE).then_some(last as u32);
-                requeue(&mut held, word, [value, limit.addr() as u32], other, expected)
+                let counts = [value, limit.addr() as u32];
+                requeue(&mut held, at(word), counts, at(other), expected)
             }
         }
     };
@@ -104,17 +111,23 @@ fn absolute(held: &mut Held, realtime: bool, limit: *const timespec) -> Result<u
     Ok(deadline(held, clock, limit))
 }
 
-fn wait(held: &mut Held, word: usize, value: u32, bits: u32, until: u64) -> Result<usize, c_int> {
+fn wait(
+    held: &mut Held,
+    word: FutexWord,
+    value: u32,
+    bits: u32,
+    until: u64,
+) -> Result<usize, c_int> {
     if bits == 0 {
         return Err(libc::EINVAL);
     }
     let me = held.me.0 as usize;
     loop {
-        if value_at(word) != value {
+        if value_at(word.place) != value {
             return Err(libc::EAGAIN);
         }
         held.world().threads[me].futex_bits = bits;
-        match held.wait_or_signal(On::Address(word), until) {
+        match held.wait_or_signal(word.on, until) {
             Ok(Woken::Expired) => return Err(libc::ETIMEDOUT),
             Ok(Woken::Called) => return Ok(0),
             // A call without a limit begins again (signal(7)).
@@ -125,7 +138,7 @@ fn wait(held: &mut Held, word: usize, value: u32, bits: u32, until: u64) -> Resu
 }
 
 /// Wakes up to `count` waiters for any of `bits`, the longest waiting first.
-fn wake(held: &mut Held, word: usize, count: u32, bits: u32) -> Result<usize, c_int> {
+fn wake(held: &mut Held, word: FutexWord, count: u32, bits: u32) -> Result<usize, c_int> {
     if bits == 0 {
         return Err(libc::EINVAL);
     }
@@ -137,15 +150,15 @@ fn wake(held: &mut Held, word: usize, count: u32, bits: u32) -> Result<usize, c_
     if left == 0 {
         return Ok(woken as usize);
     }
-    let arguments = [word, command, left, 0, 0, bits as usize];
+    let arguments = [word.place, command, left, 0, 0, bits as usize];
     // SAFETY: FUTEX_WAKE touches no memory.
     let others = sys::checked(unsafe { sys::syscall(libc::SYS_futex, arguments) })?;
     Ok(woken as usize + others)
 }
 
-fn wake_here(held: &mut Held, word: usize, count: u32, bits: u32) -> u32 {
+fn wake_here(held: &mut Held, word: FutexWord, count: u32, bits: u32) -> u32 {
     let world = held.world();
-    let key = On::Address(word).key();
+    let key = word.on.key();
     let mut woken = 0;
     let mut waiter = world.run.turn.waiter(key, None);
     while let Some(thread) = waiter
@@ -164,25 +177,25 @@ fn wake_here(held: &mut Held, word: usize, count: u32, bits: u32) -> u32 {
 /// `other` instead.
 fn requeue(
     held: &mut Held,
-    word: usize,
+    word: FutexWord,
     [woken, moved]: [u32; 2],
-    other: usize,
+    other: FutexWord,
     expected: Option<u32>,
 ) -> Result<usize, c_int> {
-    if !other.is_multiple_of(size_of::<u32>()) || (woken as i32) < 0 || (moved as i32) < 0 {
+    if !other.place.is_multiple_of(size_of::<u32>()) || (woken as i32) < 0 || (moved as i32) < 0 {
         return Err(libc::EINVAL);
     }
-    if expected.is_some_and(|expected| value_at(word) != expected) {
+    if expected.is_some_and(|expected| value_at(word.place) != expected) {
         return Err(libc::EAGAIN);
     }
     let mut count = wake_here(held, word, woken, ANY);
     let turn = &mut held.world().run.turn;
     let most = count + moved;
     while count < most
-        && word != other
-        && let Some(thread) = turn.waiter(On::Address(word).key(), None)
+        && word.place != other.place
+        && let Some(thread) = turn.waiter(word.on.key(), None)
     {
-        turn.requeue(thread, On::Address(other).key());
+        turn.requeue(thread, other.on.key());
         count += 1;
     }
     Ok(count as usize)

@@ -15,6 +15,15 @@ use crate::world::World;
 /// `FUTEX_LOCK_PI2` (linux/futex.h): its limit is of the monotonic clock, unless a flag says else.
 pub(super) const LOCK_PI2: c_int = 13;
 
+/// A word, and what threads wait for that wait for it.
+#[derive(Clone, Copy)]
+pub(super) struct FutexWord {
+    /// Its address.
+    pub place: usize,
+    /// The thing for which they wait.
+    pub on: On,
+}
+
 /// Returns the caller's word.
 pub(super) fn word_at(word: usize) -> &'static AtomicU32 {
     // SAFETY: the hook's caller gave a place, which it has looked at, that is aligned for the word.
@@ -25,8 +34,8 @@ pub(super) fn word_at(word: usize) -> &'static AtomicU32 {
 ///
 /// # Errors
 /// `EDEADLK` if the thread holds it already.
-fn take(held: &mut Held, word: usize) -> Result<bool, c_int> {
-    let (me, key) = (held.me, On::Address(word).key());
+fn take(held: &mut Held, word: FutexWord) -> Result<bool, c_int> {
+    let (me, key) = (held.me, word.on.key());
     let world = held.world();
     let mine = world.threads[me.0 as usize].tid;
     let has_waiters = world.run.turn.waiter(key, None).is_some();
@@ -34,7 +43,7 @@ fn take(held: &mut Held, word: usize) -> Result<bool, c_int> {
         let waiters = if has_waiters { FUTEX_WAITERS } else { 0 };
         (value & FUTEX_TID_MASK == 0).then_some(value & FUTEX_OWNER_DIED | mine | waiters)
     };
-    match word_at(word).fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken) {
+    match word_at(word.place).fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken) {
         Ok(_) => Ok(true),
         Err(value) if value & FUTEX_TID_MASK == mine => Err(libc::EDEADLK),
         Err(_) => Ok(false),
@@ -42,23 +51,23 @@ fn take(held: &mut Held, word: usize) -> Result<bool, c_int> {
 }
 
 /// Takes a lock if nobody holds it.
-pub(super) fn try_lock(held: &mut Held, word: usize) -> Result<usize, c_int> {
+pub(super) fn try_lock(held: &mut Held, word: FutexWord) -> Result<usize, c_int> {
     if take(held, word)? { Ok(0) } else { Err(libc::EAGAIN) }
 }
 
 /// Takes a lock, and waits for it until a deadline. No handler ends the wait.
-pub(super) fn lock(held: &mut Held, word: usize, until: u64) -> Result<usize, c_int> {
+pub(super) fn lock(held: &mut Held, word: FutexWord, until: u64) -> Result<usize, c_int> {
     let me = held.me.0 as usize;
     while !take(held, word)? {
-        let value = word_at(word).fetch_or(FUTEX_WAITERS, Ordering::SeqCst);
+        let value = word_at(word.place).fetch_or(FUTEX_WAITERS, Ordering::SeqCst);
         if !is_known(held.world(), value & FUTEX_TID_MASK) {
             return Err(libc::ESRCH);
         }
         // A plain wake does not wake it.
         held.world().threads[me].futex_bits = 0;
-        let woken = held.wait_or_signal(On::Address(word), until);
+        let woken = held.wait_or_signal(word.on, until);
         let mine = held.world().threads[me].tid;
-        if word_at(word).load(Ordering::SeqCst) & FUTEX_TID_MASK == mine {
+        if word_at(word.place).load(Ordering::SeqCst) & FUTEX_TID_MASK == mine {
             return Ok(0);
         }
         if woken == Ok(Woken::Expired) {
@@ -69,16 +78,16 @@ pub(super) fn lock(held: &mut Held, word: usize, until: u64) -> Result<usize, c_
 }
 
 /// Gives a lock back, to the thread that waits longest for it.
-pub(super) fn unlock(held: &mut Held, word: usize) -> Result<usize, c_int> {
+pub(super) fn unlock(held: &mut Held, word: FutexWord) -> Result<usize, c_int> {
     let me = held.me.0 as usize;
     let world = held.world();
-    let value = word_at(word).load(Ordering::SeqCst);
+    let value = word_at(word.place).load(Ordering::SeqCst);
     if value & FUTEX_TID_MASK != world.threads[me].tid {
         return Err(libc::EPERM);
     }
-    let next = world.run.turn.waiter(On::Address(word).key(), None);
+    let next = world.run.turn.waiter(word.on.key(), None);
     let number = next.map_or(0, |next| world.threads[next.0 as usize].tid | FUTEX_WAITERS);
-    word_at(word).store(number, Ordering::SeqCst);
+    word_at(word.place).store(number, Ordering::SeqCst);
     if let Some(next) = next {
         world.run.turn.wake_thread(next, Woken::Called);
     }

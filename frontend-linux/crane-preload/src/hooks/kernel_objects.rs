@@ -7,18 +7,22 @@ use crane_shm::sys;
 use libc::sigset_t;
 
 use super::follow::follow_in_turn;
-use crate::descriptors::is_unknown;
+use crate::descriptors::{is_unknown, lookup};
 use crate::errno;
 use crate::signals;
 use crate::turn::{Call, begin};
 
 /// Follows an object that the kernel has just made, or whose wishes it has changed.
-fn follow(result: Result<usize, c_int>) -> c_int {
+fn follow(result: Result<usize, c_int>, signals: bool) -> c_int {
     if let Ok(descriptor) = result
         && is_unknown(descriptor as c_int)
         && let Some(mut held) = begin(Call::Channel, descriptor as u32)
     {
-        follow_in_turn(held.world(), descriptor as c_int);
+        let world = held.world();
+        follow_in_turn(world, descriptor as c_int);
+        if let Some(place) = lookup(descriptor as c_int) {
+            world.descriptors.at(place).signals = signals;
+        }
         held.end();
     }
     errno::answer_int(result)
@@ -37,7 +41,7 @@ pub(super) unsafe fn signalfd4(
 ) -> c_int {
     let arguments = [descriptor as usize, wanted, size, flags as usize, 0, 0];
     // SAFETY: the caller's own arguments.
-    follow(sys::checked(unsafe { sys::syscall(libc::SYS_signalfd4, arguments) }))
+    follow(sys::checked(unsafe { sys::syscall(libc::SYS_signalfd4, arguments) }), true)
 }
 
 #[unsafe(no_mangle)]
@@ -57,7 +61,8 @@ extern "C" fn inotify_init() -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn inotify_init1(flags: c_int) -> c_int {
     // SAFETY: inotify_init1 touches no memory.
-    follow(sys::checked(unsafe {
+    let made = sys::checked(unsafe {
         sys::syscall(libc::SYS_inotify_init1, [flags as usize, 0, 0, 0, 0, 0])
-    }))
+    });
+    follow(made, false)
 }

@@ -2,7 +2,7 @@
 //! does not get the lock waits in the queue of its address. libc therefore keeps everything that
 //! POSIX says about a lock's own state (recursive, error-checking, robust, owner).
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 use crane_core::execution::turn::{NEVER, Woken};
 
@@ -34,7 +34,7 @@ pub(super) fn acquire<L: Shareable>(
             Ok(deadline) => deadline,
             Err(error) => return error,
         };
-        let on = On::Address(lock.addr());
+        let on = shared::on(lock);
         let next = shared::next_question(held, lock, deadline);
         let woken =
             if held.hears { held.wait_or_signal(on, next) } else { Ok(held.wait(on, next)) };
@@ -87,22 +87,22 @@ pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
 /// Carries out a call that frees a lock, and wakes up to `count` threads that wait for it. Returns
 /// `None` if the real call is due.
 #[inline]
-pub(super) fn unlock(
-    address: *mut c_void,
+pub(super) fn unlock<L: Shareable>(
+    lock: *mut L,
     count: u32,
     release: impl FnOnce() -> c_int,
 ) -> Option<c_int> {
     let mut held = begin(Call::Unlock, 0)?;
     let result = release();
-    wake(&mut held, address, count);
+    wake(&mut held, shared::on(lock), count);
     held.end_of_lock(false);
     Some(result)
 }
 
-/// Wakes up to `count` threads that wait for an address.
+/// Wakes up to `count` threads that wait for something.
 #[inline]
-pub(super) fn wake(held: &mut Held, address: *mut c_void, count: u32) {
-    let key = On::Address(address.addr()).key();
+pub(super) fn wake(held: &mut Held, on: On, count: u32) {
+    let key = on.key();
     let turn = &mut held.world().run.turn;
     if turn.may_wait(key) {
         turn.wake(key, count);
@@ -183,7 +183,7 @@ macro_rules! lock_hooks {
             let real = real!($free: fn(*mut $type) -> std::ffi::c_int);
             // SAFETY: the caller's own argument.
             let release = || unsafe { real(object) };
-            $crate::hooks::lock::unlock(object.cast(), $count, release).unwrap_or_else(release)
+            $crate::hooks::lock::unlock(object, $count, release).unwrap_or_else(release)
         }
     };
 }

@@ -32,6 +32,7 @@ mod kernel_objects;
 mod kernel_sockets;
 mod lock;
 pub(crate) mod lookup;
+mod mappings;
 mod mutex;
 mod names;
 mod net;

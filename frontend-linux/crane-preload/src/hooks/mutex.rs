@@ -7,6 +7,7 @@ use crane_core::execution::turn::NEVER;
 use libc::{pthread_mutex_t as Mutex, pthread_spinlock_t as Spin};
 
 use super::lock::{self, lock_hooks};
+use super::shared;
 use crate::execution::On;
 use crate::net;
 use crate::quiet;
@@ -49,7 +50,7 @@ pub(super) fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
     let real = real!(pthread_mutex_unlock: fn(*mut Mutex) -> c_int);
     // SAFETY: the caller of the hook gave a mutex.
     let result = unsafe { real(mutex) };
-    lock::wake(held, mutex.cast(), 1);
+    lock::wake(held, shared::on(mutex), 1);
     result
 }
 
@@ -134,4 +135,4 @@ fn attempt_spin(spin: *mut Spin) -> c_int {
 
 lock_hooks!(Spin, attempt_spin, wait pthread_spin_lock);
 lock_hooks!(Spin, attempt_spin, try pthread_spin_trylock);
-lock_hooks!(Spin, 1, free pthread_spin_unlock);
+lock_hooks!(Spin, lock::ALL, free pthread_spin_unlock);

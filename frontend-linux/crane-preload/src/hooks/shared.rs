@@ -1,7 +1,8 @@
-//! Locks that processes share. Another process that frees one wakes no thread of the turn, which
-//! waits for an address of its own process. A thread that waits for such a lock therefore tries
-//! again at agreed times. At which of them the lock is free depends on this host, so the library
-//! notes such a lock when the program makes it.
+//! Locks that processes share. Those that take part wait for a place in shared memory (see
+//! `memory`), and wake each other. A process that takes no part and frees a lock wakes no thread of
+//! the turn. Where there are such, a thread that waits for a lock therefore tries again at agreed
+//! times. At which of them the lock is free depends on this host, so the library notes such a lock
+//! when the program makes it.
 
 use std::ffi::{c_int, c_uint};
 
@@ -11,6 +12,9 @@ use libc::{
 };
 
 use super::time::{AGAIN, after};
+use crate::execution::On;
+use crate::fork;
+use crate::memory;
 use crate::notes::uncovered;
 use crate::turn::{Held, enter};
 use crate::world::World;
@@ -55,10 +59,25 @@ impl Shareable for pthread_spinlock_t {
     }
 }
 
+/// Returns what a thread waits for that waits at an object.
+#[inline]
+pub(super) fn on<L: Shareable>(object: *mut L) -> On {
+    // SAFETY: the caller of the hook gave an initialised object.
+    if unsafe { L::is_shared(object, true) } {
+        memory::on(object.addr())
+    } else {
+        On::Address(object.addr())
+    }
+}
+
 /// Returns the time at which a thread that waits for `object` until `deadline` tries again by
 /// itself.
 pub(super) fn next_question<L: Shareable>(held: &mut Held, object: *mut L, deadline: u64) -> u64 {
     let forked = held.world().forked;
+    if fork::take_part() && !forked {
+        // Whoever changes it wakes the thread.
+        return deadline;
+    }
     // SAFETY: the caller of the hook gave an initialised object.
     if unsafe { L::is_shared(object, forked) } {
         after(held, AGAIN).min(deadline)
@@ -77,7 +96,9 @@ pub(super) fn note(world: &mut World) {
 }
 
 fn note_made() {
-    if let Some(mut held) = enter() {
+    if !fork::take_part()
+        && let Some(mut held) = enter()
+    {
         note(held.world());
         held.leave();
     }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use libc::c_long;
 
 use super::detours::{self, DETOUR, JUMP};
-use super::maps::text_around;
 use super::{masks, prompt};
+use crate::maps::text_around;
 use crate::world::SERIAL;
 
 /// The number of calls behind which a place is led around.

@@ -31,7 +31,6 @@ mod detours;
 mod faults;
 mod judge;
 mod maker;
-mod maps;
 mod masks;
 mod moved;
 mod prompt;

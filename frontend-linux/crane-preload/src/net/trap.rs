@@ -21,6 +21,7 @@ use crate::bases::{self, for_signals};
 use crate::file_kind;
 use crate::fork;
 use crate::membership;
+use crate::memory;
 use crate::processes;
 use crate::signals::action::{end_by, restore_default};
 use crate::signals::frame::{self, run};
@@ -249,6 +250,9 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         // SAFETY: libc's own call for fork(2), with another signal at the child's end.
         let result = unsafe { sys::syscall(number, fork::arguments_of_child(arguments)) };
         return context.answer(result);
+    }
+    if is_native && MEMORY.contains(&number) {
+        memory::forget();
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
     let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();

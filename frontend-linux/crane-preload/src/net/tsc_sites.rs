@@ -15,9 +15,9 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::detours::{self, DETOUR, JUMP};
-use super::maps::text_around;
 use super::moved::{Moved, is_branched_to, movable};
 use super::prompt;
+use crate::maps::text_around;
 use crate::world::SERIAL;
 
 /// The number of reads behind which a place is led around.

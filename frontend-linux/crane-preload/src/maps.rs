@@ -9,19 +9,26 @@ use crane_shm::sys;
 const LINE_MAX: usize = 4096 + 128;
 
 /// Returns the mapping around an address, if that is text of a file, which nothing writes to.
-pub(super) fn text_around(address: usize) -> Option<Range<usize>> {
+pub(crate) fn text_around(address: usize) -> Option<Range<usize>> {
+    around(address, |mapping| {
+        (mapping.rights == "r-xp" && mapping.path.starts_with('/')).then_some(mapping.range)
+    })
+}
+
+/// Returns what `look` finds out about the mapping around an address.
+pub(crate) fn around<R>(address: usize, look: impl Fn(Mapped<'_>) -> Option<R>) -> Option<R> {
     let path = c"/proc/self/maps".as_ptr().addr();
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let arguments = [libc::AT_FDCWD as usize, path, flags as usize, 0, 0, 0];
     // SAFETY: a string of ours.
     let file = sys::checked(unsafe { sys::syscall(libc::SYS_openat, arguments) }).ok()?;
-    let found = search(file, address);
+    let found = search(file, address, look);
     // SAFETY: the descriptor of ours.
     unsafe { sys::syscall(libc::SYS_close, [file, 0, 0, 0, 0, 0]) };
     found
 }
 
-fn search(file: usize, address: usize) -> Option<Range<usize>> {
+fn search<R>(file: usize, address: usize, look: impl Fn(Mapped<'_>) -> Option<R>) -> Option<R> {
     let mut space = [0; LINE_MAX];
     let mut filled = 0;
     loop {
@@ -33,8 +40,8 @@ fn search(file: usize, address: usize) -> Option<Range<usize>> {
         let mut begin = 0;
         while let Some(length) = space[begin..filled].iter().position(|byte| *byte == b'\n') {
             let line = &space[begin..begin + length];
-            if let Some(text) = text_of(line).filter(|(range, _)| range.contains(&address)) {
-                return text.1.then_some(text.0);
+            if let Some(found) = mapped(line).filter(|mapped| mapped.range.contains(&address)) {
+                return look(found);
             }
             begin += length + 1;
         }
@@ -46,14 +53,31 @@ fn search(file: usize, address: usize) -> Option<Range<usize>> {
     }
 }
 
-/// Returns a line's range, and whether it is private text of a file.
-fn text_of(line: &[u8]) -> Option<(Range<usize>, bool)> {
+/// A mapping, as a line has it.
+pub(crate) struct Mapped<'a> {
+    /// Its addresses.
+    pub range: Range<usize>,
+    /// What may be done with it, and whether it is shared (`s`) or private (`p`).
+    pub rights: &'a str,
+    /// The place of its beginning in its file.
+    pub offset: u64,
+    /// The device of its file.
+    pub device: &'a str,
+    /// The file's number, or 0.
+    pub inode: u64,
+    /// The file's path, if it has one.
+    pub path: &'a str,
+}
+
+/// Reads a line.
+fn mapped(line: &[u8]) -> Option<Mapped<'_>> {
     let line = str::from_utf8(line).ok()?;
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let number = |word| usize::from_str_radix(word, 16).ok();
     let range = number(start)?..number(end)?;
     let rights = words.next()?;
-    let path = words.nth(3).unwrap_or_default();
-    Some((range, rights == "r-xp" && path.starts_with('/')))
+    let offset = u64::from_str_radix(words.next()?, 16).ok()?;
+    let (device, inode) = (words.next()?, words.next()?.parse().ok()?);
+    Some(Mapped { range, rights, offset, device, inode, path: words.next().unwrap_or_default() })
 }
