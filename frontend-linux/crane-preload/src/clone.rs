@@ -20,6 +20,7 @@ use crate::bases;
 use crate::capacities::THREADS;
 use crate::membership;
 use crate::net;
+use crate::signals::{stack, within};
 
 /// The stack of a thread, on which it begins and ends.
 const STACK_BYTES: usize = 128 << 10;
@@ -97,6 +98,12 @@ pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
     let number =
         unsafe { fork([registers.rdi, registers.rsi, registers.rdx, registers.r10, 0, 0]) };
     if number == 0 && registers.rsi != 0 {
+        // The child leaves the handler for good.
+        within::leave_for_good();
+        if let Some(me) = membership::number() {
+            stack::begin(me);
+        }
+        let _ = net::recall();
         let mut unused = 0;
         // SAFETY: the stack that the caller gives its child, which does not come back.
         unsafe { enter_program(registers, &raw mut unused) };

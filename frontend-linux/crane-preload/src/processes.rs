@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use crane_core::execution::turn::ThreadId;
+use crane_shm::sys;
 use libc::{c_int, pid_t};
 
 use crate::capacities::PROCESSES;
@@ -227,6 +228,7 @@ fn is_meant(number: pid_t, wanted: Child, group: pid_t) -> bool {
     match wanted.kind {
         libc::P_ALL => true,
         libc::P_PID => number.cast_unsigned() == wanted.id,
+        libc::P_PIDFD => pid_of(wanted.id) == Some(number),
         libc::P_PGID => {
             let sought = if wanted.id == 0 { group } else { wanted.id.cast_signed() };
             // SAFETY: getpgid touches no memory. It answers for one that was not waited for, too.
@@ -234,6 +236,23 @@ fn is_meant(number: pid_t, wanted: Child, group: pid_t) -> bool {
         }
         _ => false,
     }
+}
+
+/// Returns the process that a descriptor of one stands for (pidfd_open(2)), by `/proc/self/fdinfo`.
+fn pid_of(descriptor: libc::id_t) -> Option<pid_t> {
+    use std::io::Write;
+    let mut path = [0_u8; 48];
+    // The number is short, and the rest of the array is zero.
+    let _ = write!(&mut path[..], "/proc/self/fdinfo/{descriptor}");
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr().addr(), flags, 0, 0, 0];
+    // SAFETY: a path of ours that ends with a zero byte.
+    let file = sys::checked(unsafe { sys::syscall(libc::SYS_openat, arguments) }).ok()? as c_int;
+    let mut text = [0; 512];
+    let length = sys::read(file, &mut text).unwrap_or(0);
+    let _ = sys::close(file);
+    let text = str::from_utf8(&text[..length]).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// The number of this process.

@@ -125,7 +125,6 @@ fn carry_out() -> Result<i32, String> {
     let all = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK;
     move_into_thread_name_spaces(spaces.as_fd(), all)
         .map_err(|error| format!("the server's cell cannot be entered: {error}"))?;

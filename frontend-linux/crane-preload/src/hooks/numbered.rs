@@ -146,7 +146,7 @@ unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
     }
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
-        libc::SYS_exit if takes_part() => end_self(),
+        libc::SYS_exit if takes_part() => end_self(arguments[0] as c_int),
         libc::SYS_exit_group if takes_part() => {
             exit_group(arguments[0] as c_int);
             None

@@ -11,6 +11,7 @@ use crane_core::execution::turn::ThreadId;
 use crane_shm::sys;
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
+use super::exits;
 use super::lock::never;
 use super::thread_attributes::AttributeMask;
 use super::time::limit as until_limit;
@@ -211,13 +212,15 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
-/// Ends the calling thread as exit(2) does, without what libc does at a thread's end.
-pub(super) fn end_self() -> ! {
+/// Ends the calling thread as exit(2) does, without what libc does at a thread's end. The last one
+/// ends its process with this code.
+pub(super) fn end_self(code: c_int) -> ! {
     // SAFETY: the count of the last round, which is never followed.
     unsafe { at_end(ptr::without_provenance_mut(1)) };
+    exits::exit_group(code);
     loop {
         // SAFETY: the thread ends.
-        unsafe { sys::syscall(libc::SYS_exit, [0; 6]) };
+        unsafe { sys::syscall(libc::SYS_exit, [code as usize, 0, 0, 0, 0, 0]) };
     }
 }
 

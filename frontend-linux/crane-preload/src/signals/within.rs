@@ -102,6 +102,11 @@ fn place_of(context: &ucontext_t) -> usize {
     context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
 }
 
+/// Gives all answers of the calling thread up, which leaves the library's stack for good.
+pub(crate) fn leave_for_good() {
+    INNERMOST.set(ptr::null());
+}
+
 /// Returns the program's place on its stack, if the calling thread answers it, for a handler that
 /// interrupts the answer at `own` of the library's stack. From now on the next handler begins
 /// below.
