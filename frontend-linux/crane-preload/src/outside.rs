@@ -147,42 +147,29 @@ fn look(world: &mut World) -> bool {
         any |= question.count > 0;
         answer(world, &mut question, by_itself);
     }
-    any | wake_elsewhere(world, by_itself)
-        | look_for_sets(world, by_itself)
-        | look_for_waiters(world)
+    if !by_itself && processes::has_made() {
+        wake_elsewhere(world);
+    }
+    any | look_for_sets(world, by_itself) | look_for_waiters(world)
 }
 
 /// Wakes the threads that wait for objects of other processes, which alone can ask about them, so
-/// that they look: always behind a call that has used an object of the kernel's, and else rarely.
-/// Returns whether there are any.
-fn wake_elsewhere(world: &mut World, by_itself: bool) -> bool {
-    /// Of the questions that a quiescent server asks by itself.
-    const ONE_OF: u32 = 10;
-    if !processes::has_made() {
-        return false;
-    }
-    world.outside.asked = world.outside.asked.wrapping_add(1);
-    let is_due = !by_itself || world.outside.asked.is_multiple_of(ONE_OF);
-    let mut any = false;
+/// that they look, behind a call that has used an object of the kernel's. What makes such an object
+/// ready from outside of the program is seen when its own process asks.
+fn wake_elsewhere(world: &mut World) {
     let polls = others_poll(world);
     for at in 0..world.descriptors.outside().len() {
         let place = world.descriptors.outside()[at];
         let World { run, descriptors, watches, .. } = &mut *world;
         let (descriptor, events) = wanted(run, descriptors, watches, place);
-        if events == 0 && !polls
-            || lookup(descriptor) == Some(place)
-            || descriptors.description(place).signals
-        {
+        let is_asked = lookup(descriptor) == Some(place);
+        if is_asked || events == 0 && !polls || descriptors.description(place).signals {
             continue;
         }
-        any = true;
-        if is_due {
-            run.turn.wake(On::Read(place).key(), u32::MAX);
-            run.turn.wake(On::Write(place).key(), u32::MAX);
-            readiness::changed(run, descriptors, watches, place);
-        }
+        run.turn.wake(On::Read(place).key(), u32::MAX);
+        run.turn.wake(On::Write(place).key(), u32::MAX);
+        readiness::changed(run, descriptors, watches, place);
     }
-    any
 }
 
 /// Returns whether a thread of another process is in poll or select.

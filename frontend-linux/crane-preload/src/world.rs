@@ -100,8 +100,6 @@ pub(crate) struct Outside {
     pub touched: bool,
     /// The number of entries admitted since the last question.
     pub admissions: u32,
-    /// The number of questions so far, in programs of several processes.
-    pub asked: u32,
     /// Whether the other threads have waited in vain for a child's end, and no child was made since
     /// then.
     pub in_vain: bool,
@@ -109,7 +107,7 @@ pub(crate) struct Outside {
 
 impl Outside {
     /// Creates the state before the first question.
-    pub(crate) const NONE: Self = Self { touched: false, admissions: 0, asked: 0, in_vain: false };
+    pub(crate) const NONE: Self = Self { touched: false, admissions: 0, in_vain: false };
 }
 
 /// The library's record of one thread.
