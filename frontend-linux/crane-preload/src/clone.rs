@@ -212,13 +212,32 @@ extern "C" fn run(child: *mut c_void) -> *mut c_void {
 /// of each, as the kernel does when a thread ends (`exit_robust_list` of kernel/futex/core.c): it
 /// would look through the program's list when that may be gone.
 fn release_robust(thread: u32) {
+    const BYTES: usize = 24;
+    let head = robust_list(0);
+    // SAFETY: no list from now on.
+    unsafe { sys::syscall(libc::SYS_set_robust_list, [0, BYTES, 0, 0, 0, 0]) };
+    for_each_robust(head, |word, inherits| mark_died(word, thread, inherits));
+}
+
+/// Marks the robust mutexes that a thread of this process still holds, whose process ends, and
+/// gives `wake` the word of each.
+pub(crate) fn end_robust(thread: u32, mut wake: impl FnMut(usize)) {
+    for_each_robust(robust_list(thread), |word, inherits| {
+        if mark(word, thread, inherits) {
+            wake(word);
+        }
+    });
+}
+
+/// Finds the words of the mutexes on a list, and whether each inherits priorities.
+fn for_each_robust(head: Option<usize>, mut each: impl FnMut(usize, bool)) {
     /// `ROBUST_LIST_LIMIT`.
     const MOST: usize = 2048;
     /// Marks a mutex with priority inheritance.
     const INHERITS: usize = 1;
     // struct robust_list_head: the first link, the distance of words from links, and the link of a
     // mutex that is being taken or given back.
-    let Some(head) = robust_list() else { return };
+    let Some(head) = head else { return };
     let Some([first, distance, pending]) = net::read::<[usize; 3]>(head) else { return };
     let mut link = first;
     for _ in 0..MOST {
@@ -226,29 +245,42 @@ fn release_robust(thread: u32) {
         if place == head {
             break;
         }
+        // The next link is read first: whoever gets the mutex changes this one.
+        let next = net::read(place);
         if place != pending & !INHERITS {
-            mark_died(place.wrapping_add(distance), thread, link & INHERITS != 0);
+            each(place.wrapping_add(distance), link & INHERITS != 0);
         }
-        let Some(next) = net::read(place) else { break };
+        let Some(next) = next else { break };
         link = next;
     }
     if pending != 0 {
         let place = pending & !INHERITS;
-        mark_died(place.wrapping_add(distance), thread, pending & INHERITS != 0);
+        each(place.wrapping_add(distance), pending & INHERITS != 0);
     }
 }
 
-/// Returns the calling thread's list of robust mutexes, which the kernel then forgets.
-fn robust_list() -> Option<usize> {
-    const BYTES: usize = 24;
+/// Returns the list of robust mutexes of a thread of this process, or of the calling one (0).
+fn robust_list(thread: u32) -> Option<usize> {
     let (mut head, mut length) = (0_usize, 0_usize);
-    let arguments = [0, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
-    // SAFETY: two places of ours; then no list.
-    unsafe {
-        sys::syscall(libc::SYS_get_robust_list, arguments);
-        sys::syscall(libc::SYS_set_robust_list, [0, BYTES, 0, 0, 0, 0]);
-    }
+    let arguments = [thread as usize, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
+    // SAFETY: two places of ours.
+    unsafe { sys::syscall(libc::SYS_get_robust_list, arguments) };
     (head != 0).then_some(head)
+}
+
+/// Marks the word of a mutex if a thread that ends holds it. Returns whether it does.
+fn mark(word: usize, thread: u32, inherits: bool) -> bool {
+    if !word.is_multiple_of(size_of::<u32>()) || net::read::<u32>(word).is_none() {
+        return false;
+    }
+    // SAFETY: aligned, and there.
+    let word = unsafe { AtomicU32::from_ptr(word as *mut u32) };
+    let died = |value: u32| {
+        let is_held = value & libc::FUTEX_TID_MASK == thread;
+        let waiters = if inherits { 0 } else { value & libc::FUTEX_WAITERS };
+        is_held.then_some(waiters | libc::FUTEX_OWNER_DIED)
+    };
+    word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, died).is_ok()
 }
 
 /// Marks the word of a mutex if a thread that ends holds it, and wakes a waiter. One with priority

@@ -13,12 +13,14 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use super::transfer::release;
+use crate::clone;
 use crate::descriptors::forget_numbers;
 use crate::execution::On;
 use crate::expirations;
 use crate::fork;
 use crate::hold;
 use crate::inherited;
+use crate::memory;
 use crate::net;
 use crate::posting::{self, Target};
 use crate::processes::{self, ProcessId};
@@ -66,12 +68,24 @@ fn end_process(mut held: Held, status: c_int) {
     close_in_kernel();
     forget_numbers();
     let world = held.world();
+    give_up_locks(world, own);
     world.remove_threads(own, Some(me));
     signals::forget(me);
     end_in_table(world, own, status);
     world.threads[usize::from(me.0)] = NO_THREAD;
     world.run.turn.end();
     held.end_process();
+}
+
+/// Gives up the robust mutexes that threads of this process hold: the kernel would mark them behind
+/// the turn.
+fn give_up_locks(world: &mut World, own: ProcessId) {
+    let World { threads, run, .. } = world;
+    for thread in threads.iter().filter(|thread| thread.process == own && thread.runs()) {
+        clone::end_robust(thread.tid, |word| {
+            run.turn.wake(memory::on(word).key(), u32::MAX);
+        });
+    }
 }
 
 /// Ends what a process has in the tables, and tells its parent.

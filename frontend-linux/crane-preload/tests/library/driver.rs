@@ -168,8 +168,9 @@ fn pipe() -> [OwnedFd; 2] {
 
 /// Gives a program descriptors as a cell does: from its limit of open files on.
 fn give(descriptors: [RawFd; 2]) -> io::Result<()> {
+    // The hard limit has room for what the library adds.
     let set = |value| {
-        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: OPEN_FILES + 5 };
         // SAFETY: the kernel reads from a live structure.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 }
     };
