@@ -45,7 +45,8 @@ static void take(pthread_mutex_t *lock) {
 /* The number, by way of a shell. */
 static unsigned long by_shell(unsigned long number) {
     char command[100];
-    snprintf(command, sizeof command, "echo %lu | tr 0-9 a-j | (read x; echo $x) | tr a-j 0-9", number);
+    snprintf(command, sizeof command, "echo %lu | tr 0-9 a-j | (read x; echo $x) | tr a-j 0-9",
+             number);
     FILE *shell = popen(command, "r");
     if (!shell || fscanf(shell, "%lu", &number) != 1 || pclose(shell)) return 0;
     return number;
@@ -65,7 +66,8 @@ static int answer(int fd) {
     if (number % SHELLS == 0) number = by_shell(number);
     char body[32], reply[128];
     int bytes = snprintf(body, sizeof body, "%lu", number);
-    bytes = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", bytes, body);
+    bytes = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", bytes,
+                     body);
     return write(fd, reply, bytes) == bytes;
 }
 

@@ -208,17 +208,8 @@ where
 mod tests {
     use super::*;
     use crate::execution::turn::WaitKey;
-    use crate::id::{ConnId, Generation, NodeId};
-    use crate::wire::Endpoint;
 
     type Short = Execution<4, 4, 2>;
-
-    fn connect(number: u64) -> Op<'static> {
-        let end = Endpoint { address: [0; 16], port: 80 };
-        let entry = NodeId::new(1).expect("a number");
-        let conn = ConnId { entry, generation: Generation(3), number };
-        Op::Connect { conn, local: end, peer: end }
-    }
 
     #[test]
     fn behind_a_quiet_call_the_holder_keeps_the_turn() {

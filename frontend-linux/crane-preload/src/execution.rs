@@ -22,7 +22,7 @@ pub(crate) type ProgramExecution =
 pub(crate) enum On {
     /// Memory: a mutex, a condition variable, a semaphore.
     Address(usize),
-    /// A place in memory that processes share, by a hash (see `memory`).
+    /// A place in memory that processes share (see `memory`).
     Shared(u64),
     /// Time alone.
     Time(ThreadId),
@@ -64,7 +64,7 @@ impl On {
         const PROCESS: u32 = 47;
         WaitKey(match self {
             Self::Address(address) => u64::from(processes::own().0) << PROCESS | address as u64,
-            Self::Shared(hash) => 15 << KIND | hash,
+            Self::Shared(place) => 15 << KIND | place,
             Self::Time(thread) => 1 << KIND | u64::from(thread.0),
             Self::Read(place) => 2 << KIND | u64::from(place.0),
             Self::Write(place) => 3 << KIND | u64::from(place.0),

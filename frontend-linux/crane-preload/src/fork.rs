@@ -8,26 +8,22 @@
 //! With a floor, the kernel tells the parent of a child's end by a signal of the net's: the one for
 //! the program is sent in the turn (see `hooks::exits`).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::ThreadId;
 use crane_shm::sys;
 use libc::{c_int, pid_t};
 
-use crate::descriptors::use_numbers;
+use crate::birth;
 use crate::membership;
 use crate::net;
+use crate::numbers::use_numbers;
 use crate::processes::{self, ProcessId, Spawning};
 use crate::processors;
 use crate::service;
 use crate::signals::{self, stack};
 use crate::turn::{self, Held};
 use crate::world::{self, NO_THREAD, PreloadThread, SERIAL, World};
-
-/// The child that this process is about to make: the numbers of its process and its thread, plus 1.
-static EXPECTED: AtomicU32 = AtomicU32::new(NOBODY);
-const NOBODY: u32 = 0;
-const PROCESS_SHIFT: u32 = 16;
 
 /// Returns whether children take part. Without a floor, calls of theirs could pass unseen; in
 /// parallel mode, nothing orders their memory.
@@ -40,11 +36,6 @@ pub(crate) fn prepare() {
     // SAFETY: a function that stays.
     let result = unsafe { libc::pthread_atfork(None, None, Some(begin_child)) };
     assert!(result == 0, "no handler of fork: error {result}");
-}
-
-/// Returns whether the calling thread is making a child that takes part.
-pub(crate) fn is_making() -> bool {
-    EXPECTED.load(Ordering::Relaxed) != NOBODY
 }
 
 /// Makes a child that takes part, for itself or to execute a program. `make` makes it.
@@ -70,8 +61,7 @@ pub(crate) fn make_child(
     let mask = signals::block_all();
     // Neither the kernel nor the child may have it twice.
     held.world().output.flush();
-    let expected = u32::from(process.0) << PROCESS_SHIFT | (u32::from(thread.0) + 1);
-    EXPECTED.store(expected, Ordering::SeqCst);
+    birth::expect(process, thread);
     // Handlers that the program registered may call hooks.
     held.leave();
     let lent = net::recall();
@@ -83,7 +73,7 @@ pub(crate) fn make_child(
         return made;
     }
     lent.give_back();
-    EXPECTED.store(NOBODY, Ordering::SeqCst);
+    birth::expect_none();
     let mut held = turn::enter().expect("a thread that made a call before takes part");
     let world = held.world();
     match made {
@@ -131,32 +121,19 @@ fn give_back(world: &mut World, process: ProcessId, thread: ThreadId) {
 
 /// The first handler of each child, before any of the program's.
 pub(crate) extern "C" fn begin_child() {
-    let expected = EXPECTED.swap(NOBODY, Ordering::SeqCst);
-    if expected == NOBODY {
+    let Some((process, thread)) = birth::take() else {
         // One that takes no part: nothing here is its own.
         membership::forget_self();
         net::leave_to_child();
         return;
-    }
+    };
     let parent = membership::number().expect("the thread that makes a child takes part");
-    let process = ProcessId((expected >> PROCESS_SHIFT) as u16);
-    let thread = ThreadId((expected as u16).wrapping_sub(1));
     processes::set_own(process);
     use_numbers(service::numbers(process.0.into()));
     world::begin_process();
     stack::inherit(thread, parent);
     net::begin_in_child();
     turn::begin_thread(thread).leave();
-}
-
-/// Returns the arguments of the call by which libc makes the child that is being made: the kernel
-/// tells this library of its end.
-pub(crate) fn arguments_of_child([flags, rest @ ..]: [usize; 6]) -> [usize; 6] {
-    /// The signal at the child's end (`CSIGNAL` of linux/sched.h).
-    const AT_END: usize = 0xff;
-    let flags = flags & !AT_END | libc::SIGSYS as usize;
-    let [a, b, c, d, e] = rest;
-    [flags, a, b, c, d, e]
 }
 
 /// Has the kernel forget the children of this process that it has ended. Their statuses are in the

@@ -26,6 +26,7 @@ use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use crate::announce;
 use crate::capacities::LISTENERS;
 use crate::inherited;
+use crate::memory;
 use crate::net;
 use crate::processes;
 use crate::service;
@@ -49,7 +50,7 @@ pub(crate) fn hold(world: &mut World) {
     let slot = region.admitted();
     let mask = signals::block_all();
     world.output.flush();
-    let others = tell_others(world);
+    let others = stop_others(world);
     await_others(others);
     region.set_held(slot);
     world.output.wake();
@@ -58,7 +59,7 @@ pub(crate) fn hold(world: &mut World) {
     if region.admitted() != slot {
         introduce(world, slot);
     }
-    tell_to_go_on(others);
+    wake_others(others);
     world.output.wake();
     net::arm_again(region);
     signals::set_mask(mask);
@@ -112,10 +113,11 @@ fn take(region: ServerSide, others: u32) {
         fail("kept", error);
     }
     net::forget_arming();
+    memory::find_again();
 }
 
 /// Tells a thread of each other process to stop here. Returns the number of processes.
-fn tell_others(world: &World) -> u32 {
+fn stop_others(world: &World) -> u32 {
     let own = processes::own();
     let mut told = 0;
     service::held().store(0, Ordering::SeqCst);
@@ -123,22 +125,22 @@ fn tell_others(world: &World) -> u32 {
     for (process, _) in world.processes.running().filter(|(process, _)| *process != own) {
         let is_its = |thread: &PreloadThread| thread.process == process && thread.runs();
         let thread = world.threads.iter().position(is_its).expect("a process has a thread");
-        tell(service::word(ThreadId(thread as u16)));
+        stop(service::word(ThreadId(thread as u16)));
         told += 1;
     }
     if world.processes.first_stays {
-        tell(service::end());
+        stop(service::end());
         told += 1;
     }
     told
 }
 
-fn tell(word: &AtomicU32) {
+fn stop(word: &AtomicU32) {
     word.store(service::HOLD, Ordering::SeqCst);
     parking::wake(word, 1, Scope::Shared);
 }
 
-fn tell_to_go_on(others: u32) {
+fn wake_others(others: u32) {
     service::held().store(0, Ordering::SeqCst);
     service::holds().fetch_add(1, Ordering::SeqCst);
     parking::wake(service::holds(), others, Scope::Shared);

@@ -24,7 +24,7 @@
 //! | [`capacities`] | the sizes of the tables |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`], [`service`] | all state of the server's run; the memory that has it |
-//! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`descriptors`], [`numbers`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
 //! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
 //! | [`memory`], [`maps`] | memory that processes share; the mappings |
@@ -41,7 +41,7 @@
 //! | [`net`] | calls that bypass the hooks |
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
-//! | [`processes`], [`fork`] | the program's processes, and how they begin |
+//! | [`processes`], [`fork`], [`birth`] | the program's processes, and how they begin |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -52,6 +52,7 @@ mod real;
 
 mod announce;
 mod bases;
+mod birth;
 mod call;
 mod caller;
 mod cancellation;
@@ -77,6 +78,7 @@ mod membership;
 mod memory;
 mod net;
 mod notes;
+mod numbers;
 mod output;
 mod outside;
 mod posting;

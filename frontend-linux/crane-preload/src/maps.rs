@@ -57,14 +57,12 @@ fn search<R>(file: usize, address: usize, look: impl Fn(Mapped<'_>) -> Option<R>
 pub(crate) struct Mapped<'a> {
     /// Its addresses.
     pub range: Range<usize>,
-    /// What may be done with it, and whether it is shared (`s`) or private (`p`).
+    /// The rights to it, and whether it is shared (`s`) or private (`p`).
     pub rights: &'a str,
     /// The place of its beginning in its file.
     pub offset: u64,
-    /// The device of its file.
-    pub device: &'a str,
-    /// The file's number, or 0.
-    pub inode: u64,
+    /// The device and the number of its file, or 0.
+    pub file: [u64; 2],
     /// The file's path, if it has one.
     pub path: &'a str,
 }
@@ -78,6 +76,8 @@ fn mapped(line: &[u8]) -> Option<Mapped<'_>> {
     let range = number(start)?..number(end)?;
     let rights = words.next()?;
     let offset = u64::from_str_radix(words.next()?, 16).ok()?;
-    let (device, inode) = (words.next()?, words.next()?.parse().ok()?);
-    Some(Mapped { range, rights, offset, device, inode, path: words.next().unwrap_or_default() })
+    let (major, minor) = words.next()?.split_once(':')?;
+    let [major, minor] = [major, minor].map(|word| u64::from_str_radix(word, 16));
+    let file = [major.ok()? << 32 | minor.ok()?, words.next()?.parse().ok()?];
+    Some(Mapped { range, rights, offset, file, path: words.next().unwrap_or_default() })
 }

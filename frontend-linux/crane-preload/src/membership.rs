@@ -3,6 +3,7 @@
 use std::arch::{asm, global_asm};
 
 use crane_core::execution::turn::ThreadId;
+use crane_shm::sys;
 
 use crate::bases;
 
@@ -142,4 +143,19 @@ pub(crate) fn forget_self() {
 /// Returns whether the calling thread takes part and is not in a hook.
 pub(crate) fn takes_part() -> bool {
     matches!(current(), Membership::Outside(_))
+}
+
+/// Waits until the kernel knows no thread of this number. Such a thread has tens of instructions
+/// left.
+pub(crate) fn await_thread_exit(thread: i32) {
+    let process = sys::pid() as usize;
+    loop {
+        let arguments = [process, thread as usize, 0, 0, 0, 0];
+        // SAFETY: signal 0 only asks whether the thread exists.
+        let exists = sys::checked(unsafe { sys::syscall(libc::SYS_tgkill, arguments) });
+        if exists == Err(libc::ESRCH) {
+            return;
+        }
+        rustix::thread::sched_yield();
+    }
 }

@@ -121,9 +121,8 @@ fn first_thread(
     world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
 }
 
-/// Sends the first process that runs the signals of a set, which an operator has ordered, the lowest
-/// number first.
-/// Without a handler, the kernel takes the default action.
+/// Sends the first process that runs the signals of a set, which an operator has ordered, the
+/// lowest number first. Without a handler, the kernel takes the default action.
 // specs: S14
 #[cold]
 pub(crate) fn send_ordered(world: &mut World, ordered: u64) {

@@ -56,7 +56,7 @@ pub(crate) enum Spawning {
     Failed(c_int),
 }
 
-/// What a program leaves for the one that takes its place.
+/// The things that a program leaves for the one that takes its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Legacy {
     /// The thread that continues.
@@ -83,9 +83,9 @@ pub(crate) struct Process {
     /// Whether it does not want to hear of its children's ends (`SIG_IGN` or `SA_NOCLDWAIT` for
     /// `SIGCHLD`): nobody waits for them.
     pub forgets_children: bool,
-    /// What became of the order to execute a program, if the process was made for that.
+    /// The state of the order to execute a program, if the process was made for that.
     pub spawning: Option<Spawning>,
-    /// What its program leaves for the next, between two programs.
+    /// The things that its program leaves for the next, between two programs.
     pub legacy: Option<Legacy>,
     /// The process's timer of real time (setitimer(2)), once it was used.
     pub interval_timer: Option<TimerIndex>,
@@ -105,7 +105,7 @@ const FREE: Process = Process {
 
 /// The answer to the question for a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Found {
+pub(crate) enum FoundChild {
     /// It has ended.
     Ended(ProcessId),
     /// At least one runs that is meant, and none has ended.
@@ -115,7 +115,7 @@ pub(crate) enum Found {
 }
 
 /// The processes.
-pub(crate) struct Processes {
+pub(crate) struct ProcessTable {
     table: [Process; PROCESSES],
     /// An upper bound of every number that was ever used.
     used_below: usize,
@@ -125,7 +125,7 @@ pub(crate) struct Processes {
     pub first_stays: bool,
 }
 
-impl Processes {
+impl ProcessTable {
     /// Creates a table with the first process, whose number is the kernel's.
     pub(crate) fn new(number: pid_t) -> Self {
         let mut table = [FREE; PROCESSES];
@@ -205,17 +205,19 @@ impl Processes {
     }
 
     /// Looks for a child of a process that wait(2) means, the first that has ended before others.
-    pub(crate) fn child(&self, parent: ProcessId, wanted: Child, group: pid_t) -> Found {
+    pub(crate) fn child(&self, parent: ProcessId, wanted: Child, group: pid_t) -> FoundChild {
         let children = self.table[..self.used_below].iter().enumerate().filter(|(_, process)| {
             process.parent == Some(parent) && is_meant(process.number, wanted, group)
         });
-        let (mut found, mut first) = (Found::Nothing, u64::MAX);
+        let (mut found, mut first) = (FoundChild::Nothing, u64::MAX);
         for (index, process) in children {
             match process.state {
                 ProcessState::Ended if process.order < first => {
-                    (found, first) = (Found::Ended(ProcessId(index as u16)), process.order);
+                    (found, first) = (FoundChild::Ended(ProcessId(index as u16)), process.order);
                 }
-                ProcessState::Running if found == Found::Nothing => found = Found::Running,
+                ProcessState::Running if found == FoundChild::Nothing => {
+                    found = FoundChild::Running
+                }
                 _ => {}
             }
         }
@@ -283,13 +285,13 @@ pub(crate) fn set_has_made() {
     HAS_MADE.store(true, Ordering::Relaxed);
 }
 
-/// What is done when the kernel has ended a child that has not ended in the turn. It has had this
+/// The action when the kernel has ended a child that has not ended in the turn. It has had this
 /// number, and has this status, as wait(2) returns it.
 pub(crate) type OnDeath = fn(pid_t, c_int);
 
 static ON_DEATH: OnceLock<OnDeath> = OnceLock::new();
 
-/// Sets what is done then.
+/// Sets that action.
 pub(crate) fn on_death(act: OnDeath) {
     let _ = ON_DEATH.set(act);
 }

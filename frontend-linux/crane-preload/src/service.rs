@@ -19,9 +19,11 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::capacities::{CONNECTIONS, PROCESSES, THREADS};
-use crate::descriptors::{Descriptors, Numbers};
+use crate::descriptors::Descriptors;
 use crate::execution::Connections;
 use crate::inbox::RingUse;
+use crate::memory::SharedObjects;
+use crate::numbers::Numbers;
 use crate::signals::PostedSignals;
 use crate::watch::Watches;
 use crate::world::World;
@@ -51,6 +53,7 @@ struct Service {
     words: [Word; THREADS],
     posted: PostedSignals,
     end: AtomicU32,
+    objects: SharedObjects,
     /// The hold point: the number of times that processes were told to stop or to go on, and of
     /// those that have done so.
     holds: AtomicU32,
@@ -113,7 +116,7 @@ pub(crate) const HOLD: u32 = 2;
 #[inline]
 pub(crate) fn word(thread: ThreadId) -> &'static AtomicU32 {
     // SAFETY: mapped before any thread takes part, to the end of the process; the words are atomic.
-    let words = unsafe { &*(&raw const (*place()).words) };
+    let words = unsafe { &(*place()).words };
     &words[usize::from(thread.0)].0
 }
 
@@ -121,31 +124,37 @@ pub(crate) fn word(thread: ThreadId) -> &'static AtomicU32 {
 /// larger value when all processes of the program have ended.
 pub(crate) fn end() -> &'static AtomicU32 {
     // SAFETY: as above.
-    unsafe { &*(&raw const (*place()).end) }
+    unsafe { &(*place()).end }
 }
 
 /// Returns the number of times that processes were told to stop at the hold point, or to go on.
 pub(crate) fn holds() -> &'static AtomicU32 {
     // SAFETY: as above.
-    unsafe { &*(&raw const (*place()).holds) }
+    unsafe { &(*place()).holds }
 }
 
 /// Returns the number of processes that have done so since they were told.
 pub(crate) fn held() -> &'static AtomicU32 {
     // SAFETY: as above.
-    unsafe { &*(&raw const (*place()).held) }
+    unsafe { &(*place()).held }
 }
 
 /// Returns the signals that wait for their threads' turns.
 pub(crate) fn posted() -> &'static PostedSignals {
     // SAFETY: as above; zeros are a table without signals.
-    unsafe { &*(&raw const (*place()).posted) }
+    unsafe { &(*place()).posted }
+}
+
+/// Returns the objects that processes share.
+pub(crate) fn objects() -> &'static SharedObjects {
+    // SAFETY: as above; zeros are no objects.
+    unsafe { &(*place()).objects }
 }
 
 /// Returns the numbers of a process.
 pub(crate) fn numbers(process: usize) -> &'static Numbers {
     // SAFETY: as above.
-    let numbers = unsafe { &*(&raw const (*place()).numbers) };
+    let numbers = unsafe { &(*place()).numbers };
     &numbers[process]
 }
 
@@ -162,5 +171,5 @@ pub(crate) fn rings() -> *mut u8 {
 pub(crate) unsafe fn tables() -> &'static mut LargeTables {
     // SAFETY: mapped to the end of the process. Zeros are empty tables: so the compiler has them,
     // too (see the test). The caller vouches for the only reference.
-    unsafe { &mut *(&raw mut (*place()).tables) }
+    unsafe { &mut (*place()).tables }
 }

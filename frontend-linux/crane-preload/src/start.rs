@@ -16,7 +16,6 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::capacities::{LISTENERS, THREADS};
-use crate::descriptors::use_numbers;
 use crate::execution::ProgramExecution;
 use crate::figures;
 use crate::fork;
@@ -26,9 +25,11 @@ use crate::hooks::{exits, files, numbered, open_files};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
+use crate::memory;
 use crate::net::{self, Answers};
+use crate::numbers::use_numbers;
 use crate::output::Output;
-use crate::processes::{self, Processes};
+use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
@@ -219,7 +220,7 @@ fn create(
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
-        processes: Processes::new(sys::pid()),
+        processes: ProcessTable::new(sys::pid()),
         awaited: 0,
         next_port: FIRST_PORT,
         unix: UnixSockets::new(),
@@ -236,7 +237,7 @@ fn create(
         place.write(world);
         &mut *place
     };
-    // Processes whose parents have ended stay below this one, which an image begins with.
+    // ProcessTable whose parents have ended stay below this one, which an image begins with.
     // SAFETY: prctl with this option touches no memory.
     unsafe {
         sys::syscall(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0, 0])
@@ -289,6 +290,7 @@ fn take_part(
     };
     let genesis = decode(&world.genesis)?;
     signals::use_table(service::posted());
+    memory::use_table(service::objects());
     if let Some(legacy) = legacy {
         successor::begin(world, me);
         processors::set_wish(Some(me), ProcessorSet(legacy.processors));

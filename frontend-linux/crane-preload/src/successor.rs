@@ -11,11 +11,11 @@ use crane_core::execution::turn::ThreadId;
 use crane_shm::sys;
 use rustix::fd::BorrowedFd;
 
-use crate::descriptors;
 use crate::execution::On;
 use crate::expirations;
 use crate::hooks::open_files;
 use crate::inherited;
+use crate::numbers;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
@@ -81,7 +81,7 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     }
     *world.watches.set_of(usize::from(me.0)) = PollSet::EMPTY;
     world.threads[usize::from(me.0)] = PreloadThread { process: own, ..NO_THREAD };
-    descriptors::use_numbers(service::numbers(own.0.into()));
+    numbers::use_numbers(service::numbers(own.0.into()));
 }
 
 /// Returns whether the kernel has the disposition that nobody waits for children: that stays.

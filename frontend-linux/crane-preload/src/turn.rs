@@ -469,22 +469,7 @@ fn await_turn(me: ThreadId) {
     net::arm_again(world.region);
     let leaving = std::mem::take(&mut world.leaving);
     if leaving != 0 {
-        await_thread_exit(leaving);
-    }
-}
-
-/// Waits until the kernel knows no thread of this number. Such a thread has tens of instructions
-/// left.
-fn await_thread_exit(thread: i32) {
-    let process = sys::pid() as usize;
-    loop {
-        let arguments = [process, thread as usize, 0, 0, 0, 0];
-        // SAFETY: signal 0 only asks whether the thread exists.
-        let exists = sys::checked(unsafe { sys::syscall(libc::SYS_tgkill, arguments) });
-        if exists == Err(libc::ESRCH) {
-            return;
-        }
-        rustix::thread::sched_yield();
+        membership::await_thread_exit(leaving);
     }
 }
 

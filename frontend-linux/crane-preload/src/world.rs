@@ -16,7 +16,7 @@ use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
-use crate::processes::{Child, ProcessId, Processes};
+use crate::processes::{Child, ProcessId, ProcessTable};
 use crate::signals;
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
@@ -55,7 +55,7 @@ pub(crate) struct World {
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
     /// The program's processes.
-    pub processes: Processes,
+    pub processes: ProcessTable,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.
@@ -75,8 +75,8 @@ pub(crate) struct World {
     pub joined: Option<Variable>,
     /// Whether a child process may share memory with this one.
     pub forked: bool,
-    /// The kinds of uncovered calls that the daemon knows, each by a hash of its name: programs have
-    /// the names themselves at different places.
+    /// The kinds of uncovered calls that the daemon knows, each by a hash of its name: programs
+    /// have the names themselves at different places.
     pub noted: [u64; 64],
 }
 

@@ -22,6 +22,8 @@ mod judge;
 mod maker;
 #[path = "../src/net/moved.rs"]
 mod moved;
+#[path = "../src/numbers.rs"]
+mod numbers;
 #[path = "../src/processes.rs"]
 mod processes;
 #[path = "../src/processors.rs"]

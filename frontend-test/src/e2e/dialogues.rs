@@ -1,6 +1,6 @@
 //! Conversations of clients with servers that count: each request gets a number.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
@@ -133,6 +133,68 @@ impl Dialogue for Memcached {
             "STORED" => Ok(1),
             _ => number(&self.ask("incr count 1\r\n")?),
         }
+    }
+}
+
+/// Talks to PostgreSQL as user `app`, who needs no password (its documentation, Frontend/Backend
+/// Protocol).
+///
+/// # Errors
+///
+/// Returns the error of connecting, or the server's.
+pub fn postgresql(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let stream = connect(address).map_err(|error| error.to_string())?;
+    let mut dialogue = PostgreSql(BufReader::new(stream));
+    let mut hello = 196_608_u32.to_be_bytes().to_vec();
+    hello.extend_from_slice(b"user\0app\0database\0postgres\0\0");
+    dialogue.send(None, &hello)?;
+    dialogue.answer()?;
+    // All clients make it at first: one of them has done so then.
+    let _ = dialogue.query("create table if not exists c (n bigint)");
+    let one = "insert into c select 0 where not exists (select from c)";
+    let locked = format!("begin; lock table c; {one}; commit");
+    dialogue.query(&locked)?;
+    Ok(Box::new(dialogue))
+}
+
+struct PostgreSql(BufReader<TcpStream>);
+
+impl PostgreSql {
+    fn send(&mut self, kind: Option<u8>, body: &[u8]) -> Result<(), String> {
+        let mut message: Vec<u8> = kind.into_iter().collect();
+        message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        message.extend_from_slice(body);
+        self.0.get_mut().write_all(&message).map_err(|error| error.to_string())
+    }
+
+    /// Reads up to the server's readiness. Returns the last row's first field.
+    fn answer(&mut self) -> Result<String, String> {
+        let (mut field, mut fault) = (String::new(), None);
+        loop {
+            let mut head = [0; 5];
+            self.0.read_exact(&mut head).map_err(|error| error.to_string())?;
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            let mut body = vec![0; length.checked_sub(4).ok_or("a length")?];
+            self.0.read_exact(&mut body).map_err(|error| error.to_string())?;
+            match head[0] {
+                b'Z' => return fault.map_or(Ok(field), Err),
+                b'E' => fault = Some(String::from_utf8_lossy(&body).replace('\0', " ")),
+                // The number of fields, and the length of the first.
+                b'D' => field = String::from_utf8_lossy(&body[6..]).into_owned(),
+                _ => {}
+            }
+        }
+    }
+
+    fn query(&mut self, text: &str) -> Result<String, String> {
+        self.send(Some(b'Q'), &[text.as_bytes(), b"\0"].concat())?;
+        self.answer()
+    }
+}
+
+impl Dialogue for PostgreSql {
+    fn next(&mut self) -> Result<u64, String> {
+        number(&self.query("update c set n = n + 1 returning n")?)
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Service {
 }
 
 /// All services.
-pub const SERVICES: [Service; 13] = [
+pub const SERVICES: [Service; 18] = [
     Service {
         name: "mariadb, a thread per connection",
         program: |folder| Ok(program::mariadb(folder)),
@@ -82,6 +82,27 @@ pub const SERVICES: [Service; 13] = [
         open: dialogues::http,
     },
     Service { name: "java, epsilon", program: |it| java(it, "Epsilon"), open: dialogues::http },
+    Service {
+        name: "a family of processes",
+        program: |it| Ok(program::compiled(it, "family", &[])),
+        open: dialogues::http,
+    },
+    Service {
+        name: "apache, prefork, cgi",
+        program: |it| Ok(program::apache(it, "prefork")),
+        open: dialogues::http,
+    },
+    Service {
+        name: "apache, worker, cgi",
+        program: |it| Ok(program::apache(it, "worker")),
+        open: dialogues::http,
+    },
+    Service {
+        name: "apache, event, cgi",
+        program: |it| Ok(program::apache(it, "event")),
+        open: dialogues::http,
+    },
+    Service { name: "postgresql", program: program::postgresql, open: dialogues::postgresql },
 ];
 
 /// The figures of one service.

@@ -5,14 +5,23 @@ use crane_test::e2e::services::{SERVICES, run};
 
 const REQUESTS: u64 = 160;
 
-#[test]
-fn databases_live_through_an_image_a_kill_and_a_restore() {
+fn live(names: &[&str]) {
     if !Hosts::are_possible() {
         return;
     }
-    for name in ["mariadb, a pool of threads", "redis"] {
-        let service = SERVICES.iter().find(|service| service.name == name).expect("a service");
-        let outcome = run(service, REQUESTS).unwrap_or_else(|why| panic!("{why}"));
+    for name in names {
+        let service = SERVICES.iter().find(|service| service.name == *name).expect("a service");
+        let outcome = run(service, REQUESTS).unwrap_or_else(|why| panic!("{name}: {why}"));
         println!("{name}: {outcome:?}");
     }
+}
+
+#[test]
+fn databases_live_through_an_image_a_kill_and_a_restore() {
+    live(&["mariadb, a pool of threads", "redis"]);
+}
+
+#[test]
+fn trees_of_processes_live_through_an_image_a_kill_and_a_restore() {
+    live(&["a family of processes", "apache, prefork, cgi", "apache, event, cgi", "postgresql"]);
 }

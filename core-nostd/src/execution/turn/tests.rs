@@ -224,3 +224,30 @@ fn a_waiting_threads_deadline_changes_both_ways() {
     assert_eq!(turn.pass(0), Some(timer));
     turn.invariants();
 }
+
+#[test]
+fn the_threads_of_a_process_that_ends_leave_the_queues_and_no_trace() {
+    let (mut turn, [a, b, c]) = three();
+    let kept = turn.reserve().unwrap();
+    assert_eq!(turn.pass(0), Some(a));
+    turn.wait(WaitKey(7), 50);
+    assert_eq!(turn.pass(0), Some(b));
+    // One waits with a deadline, one is runnable, one has ended and was not joined.
+    for thread in [a, c, kept] {
+        turn.remove(thread);
+        turn.invariants();
+    }
+    assert_eq!((turn.live(), turn.first_deadline(), turn.wake(WaitKey(7), 1)), (1, NEVER, 0));
+    turn.expire(60);
+    turn.end();
+    assert_eq!((turn.pass(60), turn.live()), (None, 0));
+    assert_eq!(turn.reserve(), Some(a), "the numbers are used again");
+}
+
+#[test]
+#[should_panic(expected = "the thread is not another's")]
+fn the_holder_of_the_turn_is_not_removed() {
+    let (mut turn, [a, ..]) = three();
+    assert_eq!(turn.pass(0), Some(a));
+    turn.remove(a);
+}

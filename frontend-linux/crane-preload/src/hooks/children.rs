@@ -15,7 +15,7 @@ use crate::execution::On;
 use crate::fork;
 use crate::notes::uncovered;
 use crate::outside;
-use crate::processes::{self, Child, Found, Process};
+use crate::processes::{self, Child, FoundChild, Process};
 use crate::signals;
 use crate::turn::{Call, Held, begin, enter};
 
@@ -29,15 +29,15 @@ struct EndedChild {
 /// Looks for an ended child among those that take part. It is forgotten, unless the options say
 /// otherwise.
 // specs: S16
-fn look(held: &mut Held, child: Child) -> Result<EndedChild, Found> {
+fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     let own = processes::own();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
     let processes = &mut held.world().processes;
     let found = match child.options & libc::WEXITED {
-        0 => Found::Nothing,
+        0 => FoundChild::Nothing,
         _ => processes.child(own, child, group),
     };
-    let Found::Ended(process) = found else { return Err(found) };
+    let FoundChild::Ended(process) = found else { return Err(found) };
     let Process { number, status, .. } = *processes.at(process);
     if child.options & libc::WNOWAIT == 0 {
         processes.free(process);
@@ -60,12 +60,12 @@ fn begin_wait() -> Option<Held> {
     begin(Call::Child, 0)
 }
 
-/// Waits until a child that takes part has ended, or the kernel's call has an answer. `tell` makes
-/// the answer for such a child; `call` makes the kernel's call without waiting, and returns `None`
-/// if there is no answer yet. Returns `None` if the real call is due.
+/// Waits until a child that takes part has ended, or the kernel's call has an answer. `report`
+/// makes the answer for such a child; `call` makes the kernel's call without waiting, and returns
+/// `None` if there is no answer yet. Returns `None` if the real call is due.
 fn wait_in_turn(
     child: Child,
-    tell: impl Fn(EndedChild) -> usize,
+    report: impl Fn(EndedChild) -> usize,
     call: impl Fn() -> Result<Option<usize>, c_int>,
 ) -> Option<Result<usize, c_int>> {
     let mut held = begin_wait()?;
@@ -74,8 +74,8 @@ fn wait_in_turn(
     let mut waited = false;
     let result = loop {
         let has_members = match look(&mut held, child) {
-            Ok(ended) => break Ok(tell(ended)),
-            Err(found) => found == Found::Running,
+            Ok(ended) => break Ok(report(ended)),
+            Err(found) => found == FoundChild::Running,
         };
         if waits && !has_members && !waited && !held.world().outside.in_vain {
             held.world().outside.in_vain = !outside::await_child(child);
@@ -100,7 +100,7 @@ fn wait_in_turn(
         if woken.is_err_and(|by| !by.restarts) {
             // The signal may say that the child has ended: its answer comes first.
             break match look(&mut held, child) {
-                Ok(ended) => Ok(tell(ended)),
+                Ok(ended) => Ok(report(ended)),
                 Err(_) if !asks => Err(libc::EINTR),
                 Err(_) => match call() {
                     Ok(Some(answer)) => Ok(answer),
@@ -147,14 +147,14 @@ unsafe extern "C" fn wait4(
         sys::checked(unsafe { sys::syscall(libc::SYS_wait4, arguments) })
     };
     let once = || kernel(options | libc::WNOHANG).map(|pid| (pid != 0).then_some(pid));
-    let tell = |ended: EndedChild| {
+    let report = |ended: EndedChild| {
         if !status.is_null() {
             // SAFETY: the caller's place.
             unsafe { status.write(ended.status) };
         }
         ended.number as usize
     };
-    let Some(result) = wait_in_turn(child_of(pid, options), tell, once) else {
+    let Some(result) = wait_in_turn(child_of(pid, options), report, once) else {
         return errno::answer_int(kernel(options));
     };
     if matches!(result, Ok(1..)) && !usage.is_null() {
@@ -204,13 +204,13 @@ unsafe extern "C" fn waitid(
         // SAFETY: as above.
         Ok((unsafe { (*place).si_signo } != 0).then_some(0))
     };
-    let tell = |ended: EndedChild| {
+    let report = |ended: EndedChild| {
         if !info.is_null() {
             // SAFETY: the caller's place.
             unsafe { info.write(signals::of_child(ended.number, ended.status)) };
         }
         0
     };
-    let result = wait_in_turn(Child { kind, id, options }, tell, once);
+    let result = wait_in_turn(Child { kind, id, options }, report, once);
     errno::answer_int(result.unwrap_or_else(|| kernel(info, options)))
 }

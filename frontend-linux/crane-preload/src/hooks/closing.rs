@@ -3,8 +3,9 @@
 use std::ffi::c_int;
 
 use super::file_locks;
-use crate::descriptors::{forget_plain, lookup};
+use crate::descriptors::lookup;
 use crate::file_kind;
+use crate::numbers::forget_plain;
 
 /// Ends a number by `close`, whose own close neither waits nor ends a connection, if it leads to a
 /// file of this kind. Returns `None`, and does nothing, if not.

@@ -12,16 +12,16 @@ use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 use libc::pid_t;
 
+use super::shared;
 use super::transfer::release;
 use crate::clone;
-use crate::descriptors::forget_numbers;
 use crate::execution::On;
 use crate::expirations;
 use crate::fork;
 use crate::hold;
 use crate::inherited;
-use crate::memory;
 use crate::net;
+use crate::numbers::forget_numbers;
 use crate::posting::{self, Target};
 use crate::processes::{self, ProcessId};
 use crate::service;
@@ -64,7 +64,7 @@ fn end_process(mut held: Held, status: c_int) {
     let (me, own) = (held.me, processes::own());
     signals::block_all();
     net::let_end();
-    // What is at the other ends finds this one closed from here on.
+    // The other ends find this one closed from here on.
     close_in_kernel();
     forget_numbers();
     let world = held.world();
@@ -83,7 +83,7 @@ fn give_up_locks(world: &mut World, own: ProcessId) {
     let World { threads, run, .. } = world;
     for thread in threads.iter().filter(|thread| thread.process == own && thread.runs()) {
         clone::end_robust(thread.tid, |word| {
-            run.turn.wake(memory::on(word).key(), u32::MAX);
+            run.turn.wake(shared::at(word).key(), u32::MAX);
         });
     }
 }
@@ -95,7 +95,7 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
     expirations::end_all_of(world, process, None);
-    tell_parent(world, process, status);
+    notify_parent(world, process, status);
     world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
         // The shell's code of one that a signal has ended.
@@ -156,7 +156,7 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
 }
 
 /// Tells the parent of a process that it ends.
-fn tell_parent(world: &mut World, process: ProcessId, status: c_int) {
+fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
     let Some(parent) = world.processes.end(process, status) else { return };
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);

@@ -1,10 +1,11 @@
 //! Unknown numbers, which lead to a file or to an object at which threads wait.
 
 use super::parts::flags_of;
-use crate::descriptors::{DescriptionKind, is_unknown, set_plain};
+use crate::descriptors::DescriptionKind;
 use crate::file_kind;
 use crate::membership::takes_part;
 use crate::notes::uncovered;
+use crate::numbers::{is_unknown, set_plain};
 use crate::turn::enter;
 use crate::world::World;
 

@@ -11,10 +11,10 @@ use crane_shm::sys;
 use libc::timespec;
 
 use super::futex_inheriting::{self as inheriting, FutexWord};
+use super::shared;
 use super::time::{after, deadline, duration};
 use crate::clone;
 use crate::execution::On;
-use crate::memory;
 use crate::notes::uncovered;
 use crate::turn::{Call, Held, begin};
 
@@ -49,10 +49,10 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         held.end();
         return None;
     }
-    // Whoever shares it takes part.
+    // A process that shares it takes part.
     let at = |place: usize| FutexWord {
         place,
-        on: if may_be_shared { memory::on(place) } else { On::Address(place) },
+        on: if may_be_shared { shared::at(place) } else { On::Address(place) },
     };
     let (value, bits, limit) = (value as u32, last as u32, limit as *const timespec);
     let result = if !word.is_multiple_of(size_of::<u32>()) {

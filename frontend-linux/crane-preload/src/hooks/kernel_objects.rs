@@ -7,8 +7,9 @@ use crane_shm::sys;
 use libc::sigset_t;
 
 use super::follow::follow_in_turn;
-use crate::descriptors::{is_unknown, lookup};
+use crate::descriptors::lookup;
 use crate::errno;
+use crate::numbers::is_unknown;
 use crate::signals;
 use crate::turn::{Call, begin};
 

@@ -16,14 +16,15 @@ use crate::membership::takes_part;
 const STREAMS: usize = 256;
 
 /// A stream, and the child at its other end.
-struct Stream {
+struct PipeStream {
     file: AtomicPtr<FILE>,
     child: AtomicI32,
 }
 
 // Threads of this process come here one at a time: children take part in serial mode alone.
-static OPEN: [Stream; STREAMS] =
-    [const { Stream { file: AtomicPtr::new(ptr::null_mut()), child: AtomicI32::new(0) } }; STREAMS];
+static OPEN: [PipeStream; STREAMS] =
+    [const { PipeStream { file: AtomicPtr::new(ptr::null_mut()), child: AtomicI32::new(0) } };
+        STREAMS];
 
 unsafe extern "C" {
     static environ: *const *mut c_char;
@@ -150,7 +151,7 @@ unsafe fn start_shell(command: *const c_char, end: c_int, as_what: c_int) -> Res
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pclose(file: *mut FILE) -> c_int {
-    let is_it = |stream: &&Stream| stream.file.load(Ordering::Relaxed) == file;
+    let is_it = |stream: &&PipeStream| stream.file.load(Ordering::Relaxed) == file;
     let Some(stream) = OPEN.iter().find(is_it).filter(|_| !file.is_null()) else {
         let real = real!(pclose: fn(*mut FILE) -> c_int);
         // SAFETY: the caller's own argument.

@@ -1,8 +1,8 @@
 //! fork, and calls of processes that take no part.
 //!
-//! Without a floor, a child process takes no part: its hooks make the real calls. That is right for a child that
-//! only executes another program. A child that would serve clients ends with a reason instead of
-//! failing silently.
+//! Without a floor, a child process takes no part: its hooks make the real calls. That is right for
+//! a child that only executes another program. A child that would serve clients ends with a reason
+//! instead of failing silently.
 
 use std::sync::atomic::Ordering;
 
@@ -96,15 +96,14 @@ fn fork_in_turn() -> pid_t {
     // Handlers that the program registered may call hooks.
     held.leave();
     // SAFETY: no arguments.
-    let child = unsafe { real() };
-    child
+    unsafe { real() }
 }
 
 /// The number of the process below which those are whose parents have ended.
 const INIT: pid_t = 1;
 
-/// getppid(2): a process whose parent has ended is below the first one of the system, as the program
-/// sees it, and not below the program's own first one, which keeps such processes together.
+/// getppid(2): a process whose parent has ended is below the first one of the system, as the
+/// program sees it, and not below the program's own first one, which keeps such processes together.
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn getppid() -> pid_t {
     let own = processes::own();

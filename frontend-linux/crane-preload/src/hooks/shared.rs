@@ -59,12 +59,19 @@ impl Shareable for pthread_spinlock_t {
     }
 }
 
-/// Returns what a thread waits for that waits at an object.
+/// Returns the thing for which a thread waits at an address that other processes may share.
+// specs: S15
+pub(super) fn at(address: usize) -> On {
+    let place = if fork::take_part() { memory::place_at(address) } else { None };
+    place.map_or(On::Address(address), On::Shared)
+}
+
+/// Returns the thing for which a thread waits at an object.
 #[inline]
 pub(super) fn on<L: Shareable>(object: *mut L) -> On {
     // SAFETY: the caller of the hook gave an initialised object.
     if unsafe { L::is_shared(object, true) } {
-        memory::on(object.addr())
+        at(object.addr())
     } else {
         On::Address(object.addr())
     }
@@ -75,7 +82,7 @@ pub(super) fn on<L: Shareable>(object: *mut L) -> On {
 pub(super) fn next_question<L: Shareable>(held: &mut Held, object: *mut L, deadline: u64) -> u64 {
     let forked = held.world().forked;
     if fork::take_part() && !forked {
-        // Whoever changes it wakes the thread.
+        // A thread that changes it wakes this one.
         return deadline;
     }
     // SAFETY: the caller of the hook gave an initialised object.

@@ -10,10 +10,11 @@ use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 
 use super::exec;
 use super::exits::exit_group;
+use crate::birth;
 use crate::errno;
 use crate::execution::On;
 use crate::fork;
-use crate::processes::{self, Child, Found, Spawning};
+use crate::processes::{self, Child, FoundChild, Spawning};
 use crate::signals::{self, Action};
 use crate::turn::{self, Call, Held, begin};
 use crate::words::Words;
@@ -81,7 +82,7 @@ pub(super) unsafe fn spawn(order: &Spawn) -> Option<Result<pid_t, c_int>> {
     }
     let held = begin(Call::Fork, 1)?;
     let made = fork::make_child(held, Some(Spawning::Begun), || {
-        let arguments = fork::arguments_of_child([0; 6]);
+        let arguments = birth::arguments_of_child([0; 6]);
         // SAFETY: a child with a copy of the memory, on its copy of this stack.
         match sys::checked(unsafe { sys::syscall(libc::SYS_clone, arguments) }) {
             Ok(0) => {
@@ -129,11 +130,11 @@ fn forget(held: &mut Held, number: pid_t) {
     let wanted = Child { kind: libc::P_PID, id: number.cast_unsigned(), options: libc::WEXITED };
     loop {
         match held.world().processes.child(own, wanted, 0) {
-            Found::Ended(child) => return held.world().processes.free(child),
-            Found::Running => {
+            FoundChild::Ended(child) => return held.world().processes.free(child),
+            FoundChild::Running => {
                 held.wait(On::Member(own), NEVER);
             }
-            Found::Nothing => return,
+            FoundChild::Nothing => return,
         }
     }
 }
@@ -249,7 +250,7 @@ unsafe fn carry_out(action: &FileAction) -> Result<(), c_int> {
     // SAFETY: plain numbers and the caller's paths.
     unsafe {
         match action.tag {
-            // What was closed before is no error.
+            // One that was closed before is no error.
             CLOSE => {
                 let _ = named(libc::close(action.first));
             }

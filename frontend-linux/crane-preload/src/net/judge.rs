@@ -40,6 +40,18 @@ pub(super) const MEMORY: [c_long; 7] = [
     libc::SYS_arch_prctl,
 ];
 
+/// Returns whether the stack may be another, or be used by two, or be gone behind a call.
+pub(super) fn moves_stack(number: c_long, [start, length, ..]: [usize; 6], stack: usize) -> bool {
+    /// Around the top, which a function uses that makes the call.
+    const USED: usize = 4096;
+    let made = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork];
+    let has_stack = || {
+        let end = start.saturating_add(length);
+        start < stack.saturating_add(USED) && stack.saturating_sub(USED) < end
+    };
+    made.contains(&number) || number == libc::SYS_exit || MEMORY.contains(&number) && has_stack()
+}
+
 /// A call that is judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trapped {

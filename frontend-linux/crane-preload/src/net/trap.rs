@@ -14,15 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crane_shm::{BypassKind, ServerSide, sys, table};
 use libc::{c_long, siginfo_t, ucontext_t};
 
-use super::judge::{MEMORY, Named, Pass, Trapped, judge};
+use super::judge::{MEMORY, Named, Pass, Trapped, judge, moves_stack};
 use super::maker::{Maker, maker};
 use super::{answer, answers, arming, call_sites, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
+use crate::birth;
 use crate::file_kind;
-use crate::fork;
 use crate::membership;
 use crate::memory;
-use crate::processes;
 use crate::signals::action::{end_by, restore_default};
 use crate::signals::frame::{self, run};
 use crate::signals::masks::mask_of;
@@ -31,10 +30,6 @@ use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
 const USER_DISPATCH: i32 = 2;
-/// The place of a trap's architecture in the record of a child's end, whose code may be the same.
-const NO_ARCHITECTURE: u32 = 0;
-/// The codes of a child's end.
-const OF_CHILD: [i32; 3] = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
 /// `AUDIT_ARCH_X86_64` (linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 /// Bytes of each instruction that makes a system call.
@@ -184,19 +179,14 @@ unsafe extern "C" fn on_signal(
 ) -> bool {
     // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
     let (record, context) = unsafe { (&*info, Context(&mut *context)) };
+    // SAFETY: the record of any signal is as long.
+    let architecture = unsafe { (*info.cast::<Trap>()).architecture };
     match world::region() {
+        Some(_) if birth::is_heard_of_end(record, architecture) => false,
         Some(region) if record.si_code == USER_DISPATCH => {
             // SAFETY: the record of such a signal.
             let trap = unsafe { &*info.cast::<Trap>() };
-            match trap.architecture {
-                NO_ARCHITECTURE => processes::hear_of_end(record),
-                _ => on_trap(region, trap, context),
-            }
-            false
-        }
-        // The kernel tells of the end of a child that takes part (see `fork`).
-        Some(_) if OF_CHILD.contains(&record.si_code) => {
-            processes::hear_of_end(record);
+            on_trap(region, trap, context);
             false
         }
         // SAFETY: the program's own signal.
@@ -245,10 +235,10 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         arming::spend(region);
         return context.answer(-(error as isize));
     }
-    if is_native && number == libc::SYS_clone && fork::is_making() {
+    if is_native && number == libc::SYS_clone && birth::is_making() {
         // The child goes on behind this handler, as its maker does.
         // SAFETY: libc's own call for fork(2), with another signal at the child's end.
-        let result = unsafe { sys::syscall(number, fork::arguments_of_child(arguments)) };
+        let result = unsafe { sys::syscall(number, birth::arguments_of_child(arguments)) };
         return context.answer(result);
     }
     if is_native && MEMORY.contains(&number) {
@@ -312,18 +302,6 @@ fn begins_or_ends(number: c_long, [flags, ..]: [usize; 6], is_libc: bool) -> boo
             libc::SYS_exit | libc::SYS_exit_group => true,
             _ => false,
         }
-}
-
-/// Returns whether the stack may be another, or be used by two, or be gone behind a call.
-fn moves_stack(number: c_long, [start, length, ..]: [usize; 6], stack: usize) -> bool {
-    /// Around the top, which a function uses that makes the call.
-    const USED: usize = 4096;
-    let made = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork];
-    let has_stack = || {
-        let end = start.saturating_add(length);
-        start < stack.saturating_add(USED) && stack.saturating_sub(USED) < end
-    };
-    made.contains(&number) || number == libc::SYS_exit || MEMORY.contains(&number) && has_stack()
 }
 
 /// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the

@@ -49,7 +49,7 @@ pub(crate) use posted::{
     use_table, waits,
 };
 pub(crate) use records::{is_kernels_of_child, of_child, sent_by_self, sent_by_timer};
-use records::{is_own_sent, is_own_timer};
+use records::{is_own_of_child, is_own_sent, is_own_timer};
 pub(crate) use within::{send_behind, send_to_self};
 
 /// The effect of a signal on this process.
@@ -198,10 +198,7 @@ fn note_foreign(info: &siginfo_t) {
         }
         // SAFETY: as above.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
-        // SAFETY: the record of a child's end.
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
-            if info.si_signo == libc::SIGCHLD && unsafe { is_own_sent(info) } =>
-        {
+        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED if is_own_of_child(info) => {
             sys::pid()
         }
         // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
@@ -266,7 +263,7 @@ pub(crate) fn exchange_own(signal: c_int, new: Option<&Action>) -> Action {
     }
 }
 
-/// What a signal that no handler takes does to its process (signal(7)).
+/// The effect on its process of a signal that no handler takes (signal(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DefaultAction {
     /// Nothing.

@@ -85,12 +85,15 @@ pub(super) unsafe fn is_own_sent(info: &siginfo_t) -> bool {
 /// library sends the program another one, in the turn. The kernel sends one for a child that has
 /// executed a program.
 pub(crate) fn is_kernels_of_child(info: &siginfo_t) -> bool {
-    let tells = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
-    // SAFETY: the record of a child's end.
-    processes::has_made()
-        && info.si_signo == libc::SIGCHLD
-        && tells
-        && !unsafe { is_own_sent(info) }
+    let is_end = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
+    let is_of_child = info.si_signo == libc::SIGCHLD && is_end;
+    processes::has_made() && is_of_child && !is_own_of_child(info)
+}
+
+/// Returns whether the record of the end of a child is one of the library's.
+pub(super) fn is_own_of_child(info: &siginfo_t) -> bool {
+    // SAFETY: the record of such a signal.
+    info.si_signo == libc::SIGCHLD && unsafe { is_own_sent(info) }
 }
 
 /// Returns the record of the end of a child, which has a status as wait(2) returns it.

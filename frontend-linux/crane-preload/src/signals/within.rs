@@ -153,7 +153,7 @@ pub(crate) fn send_to_self(info: &siginfo_t) {
     let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
     let (signal, record) = (info.si_signo as usize, ptr::from_ref(info).addr());
     let is_blocked = masks::blocked() & masks::bit(info.si_signo) != 0;
-    // What the kernel keeps for the process, each of its threads may take.
+    // Each thread may take a signal that the kernel keeps for the process.
     let (call, arguments) = match is_blocked && info.si_code != libc::SI_TKILL {
         true => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
         false => (libc::SYS_rt_tgsigqueueinfo, [process, thread, signal, record, 0, 0]),
