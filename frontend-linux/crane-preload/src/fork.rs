@@ -98,6 +98,8 @@ fn reserve(world: &mut World, spawning: Option<Spawning>) -> Option<(ProcessId, 
         return None;
     };
     world.processes.at(process).spawning = spawning;
+    let [own_word, word] = [own, process].map(|it| service::forgets(it.0.into()));
+    word.store(own_word.load(Ordering::Relaxed), Ordering::Relaxed);
     world.threads[usize::from(thread.0)] =
         PreloadThread { process, handle: own_handle(), ..NO_THREAD };
     world.descriptors.inherit(service::numbers(process.0.into()));

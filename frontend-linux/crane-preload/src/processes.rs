@@ -80,9 +80,6 @@ pub(crate) struct Process {
     pub status: c_int,
     /// The place of its end in the order of all ends.
     order: u64,
-    /// Whether it does not want to hear of its children's ends (`SIG_IGN` or `SA_NOCLDWAIT` for
-    /// `SIGCHLD`): nobody waits for them.
-    pub forgets_children: bool,
     /// The state of the order to execute a program, if the process was made for that.
     pub spawning: Option<Spawning>,
     /// The things that its program leaves for the next, between two programs.
@@ -97,11 +94,26 @@ const FREE: Process = Process {
     parent: None,
     status: 0,
     order: 0,
-    forgets_children: false,
     spawning: None,
     legacy: None,
     interval_timer: None,
 };
+
+/// The state of a process as the program sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// It runs.
+    Runs,
+    /// It has ended, and was not waited for.
+    Ended,
+    /// There is none, although the kernel may still have the rest of one.
+    Gone,
+    /// The kernel must say.
+    Unknown,
+}
+
+/// The kernel's number of the first process in a cell of its own.
+const NUMBER_IN_CELL: pid_t = 2;
 
 /// The answer to the question for a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,9 +148,8 @@ impl ProcessTable {
     /// Makes a child of a process, or returns `None` if the table is full.
     pub(crate) fn make(&mut self, parent: ProcessId) -> Option<ProcessId> {
         let index = self.table.iter().position(|process| process.state == ProcessState::Free)?;
-        let Process { forgets_children, .. } = *self.at(parent);
         let state = ProcessState::Running;
-        self.table[index] = Process { state, parent: Some(parent), forgets_children, ..FREE };
+        self.table[index] = Process { state, parent: Some(parent), ..FREE };
         self.used_below = self.used_below.max(index + 1);
         Some(ProcessId(index as u16))
     }
@@ -172,6 +183,22 @@ impl ProcessTable {
         Some(ProcessId(place as u16))
     }
 
+    /// Returns the state that the program sees of a process by the kernel's number. `has_strangers` is whether
+    /// there are processes of its own that take no part.
+    pub(crate) fn standing(&self, number: pid_t, has_strangers: bool) -> Standing {
+        let mut known = self.table[..self.used_below].iter();
+        let found =
+            known.find(|it| it.state != ProcessState::Free && it.number == number && number > 0);
+        // In a cell of its own, the first process is the second of all, and its children follow.
+        let in_cell = self.table[0].number == NUMBER_IN_CELL;
+        match found.map(|process| process.state) {
+            Some(ProcessState::Running) => Standing::Runs,
+            Some(_) => Standing::Ended,
+            None if in_cell && !has_strangers && number >= NUMBER_IN_CELL => Standing::Gone,
+            None => Standing::Unknown,
+        }
+    }
+
     /// Returns whether other processes than this one run.
     pub(crate) fn has_others(&self, process: ProcessId) -> bool {
         self.running().any(|(other, _)| other != process)
@@ -183,8 +210,14 @@ impl ProcessTable {
     }
 
     /// Ends a process with a status. Its children have no parent any more, and those of them that
-    /// have ended are forgotten. Returns its parent, which has to be told, if that runs.
-    pub(crate) fn end(&mut self, process: ProcessId, status: c_int) -> Option<ProcessId> {
+    /// have ended are forgotten. Returns its parent, which has to be told, if that runs; `forgets`
+    /// says whether a process forgets its children.
+    pub(crate) fn end(
+        &mut self,
+        process: ProcessId,
+        status: c_int,
+        forgets: impl FnOnce(ProcessId) -> bool,
+    ) -> Option<ProcessId> {
         self.ends += 1;
         let order = self.ends;
         for child in &mut self.table[..self.used_below] {
@@ -198,7 +231,7 @@ impl ProcessTable {
         let ended = self.at(process);
         (ended.state, ended.status, ended.order) = (ProcessState::Ended, status, order);
         let parent = ended.parent;
-        if parent.is_none_or(|parent| self.at(parent).forgets_children) {
+        if parent.is_none_or(forgets) {
             self.free(process);
         }
         parent

@@ -54,6 +54,9 @@ struct Service {
     posted: PostedSignals,
     end: AtomicU32,
     objects: SharedObjects,
+    /// By process: 1 if it does not want to hear of its children's ends (`SIG_IGN` or
+    /// `SA_NOCLDWAIT` for `SIGCHLD`), so that nobody waits for them.
+    forgets: [AtomicU32; PROCESSES],
     /// The hold point: the number of times that processes were told to stop or to go on, and of
     /// those that have done so.
     holds: AtomicU32,
@@ -137,6 +140,13 @@ pub(crate) fn holds() -> &'static AtomicU32 {
 pub(crate) fn held() -> &'static AtomicU32 {
     // SAFETY: as above.
     unsafe { &(*place()).held }
+}
+
+/// Returns the word of a process that is not 0 if it forgets its children.
+pub(crate) fn forgets(process: usize) -> &'static AtomicU32 {
+    // SAFETY: as above.
+    let words = unsafe { &(*place()).forgets };
+    &words[process]
 }
 
 /// Returns the signals that wait for their threads' turns.

@@ -6,6 +6,7 @@
 //! share, is the same thread at the same clock there.
 
 use std::ffi::{CStr, c_int};
+use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::ThreadId;
 use crane_shm::sys;
@@ -73,7 +74,9 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
     let process = world.processes.at(own);
-    process.forgets_children &= ignores_children();
+    if !ignores_children() {
+        service::forgets(own.0.into()).store(0, Ordering::Relaxed);
+    }
     if process.spawning.take().is_some()
         && let Some(parent) = process.parent
     {

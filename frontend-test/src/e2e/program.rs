@@ -208,7 +208,7 @@ pub fn apache(folder: &Path, processes: &str) -> Program {
     let (base, port) = (base(folder, "apache"), free_port());
     let place = base.display();
     let cgi = if processes == "prefork" { "cgi" } else { "cgid" };
-    let modules = format!("mpm_{processes} authz_core dir mime alias {cgi}");
+    let modules = format!("mpm_{processes} authz_core dir mime alias env {cgi}");
     let modules: String = modules
         .split_whitespace()
         .map(|it| format!("LoadModule {it}_module /usr/lib/apache2/modules/mod_{it}.so\n"))
@@ -216,7 +216,7 @@ pub fn apache(folder: &Path, processes: &str) -> Program {
     let options = format!(
         "ServerRoot {place}\n{modules}Listen {port}\nServerName localhost\nUser www-data\n\
          Group www-data\nPidFile /run/apache.pid\nErrorLog /dev/stderr\nTypesConfig /dev/null\n\
-         KeepAlive On\nMaxKeepAliveRequests 0\nDocumentRoot {place}\n\
+         KeepAlive On\nSetEnv ap_trust_cgilike_cl 1\nMaxKeepAliveRequests 0\nDocumentRoot {place}\n\
          ScriptAlias / {place}/count.cgi/\n{}\
          <Directory {place}>\nRequire all granted\n</Directory>\n",
         if cgi == "cgid" { "ScriptSock /run/cgid.sock\n" } else { "" },

@@ -157,7 +157,11 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
 
 /// Tells the parent of a process that it ends.
 fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
-    let Some(parent) = world.processes.end(process, status) else { return };
+    let Some(parent) = world.processes.end(process, status, |parent| {
+        service::forgets(parent.0.into()).load(Ordering::Relaxed) != 0
+    }) else {
+        return;
+    };
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);
     }

@@ -10,7 +10,10 @@ use libc::{sighandler_t, sigset_t};
 
 use crate::errno;
 use crate::image::own;
+use crate::membership;
 use crate::net::{self, OwnAction};
+use crate::processes;
+use crate::service;
 use crate::signals;
 use crate::signals::action::{Action, RESTORER};
 use crate::world;
@@ -42,6 +45,19 @@ fn is_followed(signal: c_int) -> bool {
 fn kernel_mask(mask: &mut sigset_t) -> &mut u64 {
     // SAFETY: longer than 8 bytes, and aligned for them.
     unsafe { &mut *(&raw mut *mask).cast::<u64>() }
+}
+
+/// Exchanges the program's own action for a signal. That for `SIGCHLD` also says whether anybody
+/// waits for this process's children.
+fn exchange_followed(signal: c_int, new: Option<&Action>) -> Action {
+    if let Some(new) = new.filter(|_| signal == libc::SIGCHLD)
+        && membership::takes_part()
+    {
+        let forgets = new.is_ignored() || new.flags & libc::SA_NOCLDWAIT as usize != 0;
+        let own = processes::own();
+        service::forgets(own.0.into()).store(forgets.into(), Ordering::Relaxed);
+    }
+    signals::exchange_own(signal, new)
 }
 
 /// Keeps the program's own action for a signal of the net's, and returns the previous action.
@@ -85,7 +101,7 @@ unsafe extern "C" fn sigaction(
         // SAFETY: an action of ours, and the caller's own place.
         return unsafe { real(signal, new, old) };
     }
-    let before = signals::exchange_own(signal, action.as_mut().map(as_kernel).as_ref());
+    let before = exchange_followed(signal, action.as_mut().map(as_kernel).as_ref());
     // SAFETY: the caller's place.
     if let Some(old) = unsafe { old.as_mut() } {
         old.sa_sigaction = before.handler;
@@ -139,7 +155,7 @@ pub(super) unsafe fn action_by_number([number, new, old, size, ..]: [usize; 6]) 
         // SAFETY: the caller's duty.
         return unsafe { net::pass(libc::SYS_rt_sigaction, [number, new, old, size, 0, 0]) };
     }
-    let before = signals::exchange_own(signal, wanted.as_ref());
+    let before = exchange_followed(signal, wanted.as_ref());
     if net::write(old, &before) { 0 } else { -(libc::EFAULT as isize) }
 }
 

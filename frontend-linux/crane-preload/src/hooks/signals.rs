@@ -12,7 +12,7 @@ use super::threads::find;
 use crate::errno;
 use crate::net;
 use crate::posting::{self, Route, Target};
-use crate::processes;
+use crate::processes::{self, Standing};
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::turn::{Call, begin, enter};
 use crate::world::World;
@@ -59,22 +59,66 @@ fn process_of(world: &World, number: pid_t) -> Option<Target> {
     world.processes.find(number).map(Target::Process)
 }
 
-/// Returns whether a number is that of a process of the program, other than this one, that has not
-/// been waited for.
-fn is_other(number: pid_t) -> bool {
-    let Some(mut held) = enter() else { return false };
-    let found = held.world().processes.find(number);
+/// The answer to a signal for a process by its number.
+enum ToProcess {
+    /// It is sent in the turn.
+    Member,
+    /// The call has this answer.
+    Answer(Result<usize, c_int>),
+    /// The real call is due.
+    Kernel,
+}
+
+/// Finds out how a signal to a process is answered. That of a process that has ended must not
+/// depend on when the kernel ends it.
+// specs: S16
+fn to_process(number: pid_t, signal: c_int) -> ToProcess {
+    if number <= 0 {
+        return ToProcess::Kernel;
+    }
+    let Some(mut held) = enter() else { return ToProcess::Kernel };
+    let world = held.world();
+    let standing = world.processes.standing(number, world.forked);
+    let is_own = number == sys::pid();
+    let is_alone = !processes::has_made();
     held.leave();
-    found.is_some_and(|process| process != processes::own())
+    // Signal 0 asks whether it may be sent.
+    let arguments = [number as usize, 0, 0, 0, 0, 0];
+    // SAFETY: kill touches no memory.
+    let may = || sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) });
+    match standing {
+        _ if is_alone && !is_own => ToProcess::Kernel,
+        Standing::Runs if is_own && signal != 0 => ToProcess::Member,
+        Standing::Runs if signal == 0 => ToProcess::Answer(may()),
+        Standing::Runs => {
+            may().map_or_else(|error| ToProcess::Answer(Err(error)), |_| ToProcess::Member)
+        }
+        Standing::Ended if signal == 0 || signals::bit(signal) != 0 => ToProcess::Answer(Ok(0)),
+        Standing::Ended => ToProcess::Answer(Err(libc::EINVAL)),
+        Standing::Gone => ToProcess::Answer(Err(libc::ESRCH)),
+        Standing::Unknown => ToProcess::Kernel,
+    }
+}
+
+/// Sends a signal to a process of the program, or to one of its threads. Returns `None` if the real
+/// call is due.
+fn send_to(
+    process: pid_t,
+    target: impl FnOnce(&World) -> Option<Target>,
+    info: &siginfo_t,
+) -> Option<Result<usize, c_int>> {
+    match to_process(process, info.si_signo) {
+        ToProcess::Member => send(target, info).then_some(Ok(0)),
+        ToProcess::Answer(answer) => Some(answer),
+        ToProcess::Kernel => None,
+    }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_USER);
-    if (process == sys::pid() || is_other(process))
-        && send(|world| process_of(world, process), &info)
-    {
-        return 0;
+    if let Some(result) = send_to(process, |world| process_of(world, process), &info) {
+        return errno::answer_int(result);
     }
     let arguments = [process as usize, signal as usize, 0, 0, 0, 0];
     if let Some(result) = signal_members(process, &info) {
@@ -170,8 +214,8 @@ unsafe extern "C" fn pthread_kill(handle: pthread_t, signal: c_int) -> c_int {
 pub(super) unsafe extern "C" fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_TKILL);
     let target = |world: &_| posting::find_by_tid(world, thread).map(Target::Thread);
-    if (process == sys::pid() || is_other(process)) && send(target, &info) {
-        return 0;
+    if let Some(result) = send_to(process, target, &info) {
+        return errno::answer_int(result);
     }
     let arguments = [process as usize, thread as usize, signal as usize, 0, 0, 0];
     // SAFETY: tgkill touches no memory.
@@ -195,10 +239,8 @@ fn with_value(signal: c_int, value: sigval) -> siginfo_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigqueue(process: pid_t, signal: c_int, value: sigval) -> c_int {
     let info = with_value(signal, value);
-    if (process == sys::pid() || is_other(process))
-        && send(|world| process_of(world, process), &info)
-    {
-        return 0;
+    if let Some(result) = send_to(process, |world| process_of(world, process), &info) {
+        return errno::answer_int(result);
     }
     let record = (&raw const info).addr();
     let arguments = [process as usize, signal as usize, record, 0, 0, 0];
@@ -233,8 +275,6 @@ pub(super) fn queue_by_number(
         None => process_of(world, process),
         Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),
     };
-    ((process == sys::pid() || is_other(process))
-        && signals::bit(signal) != 0
-        && send(target, &info))
-    .then_some(0)
+    let result = send_to(process, target, &info)?;
+    Some(errno::answer_int(result))
 }
