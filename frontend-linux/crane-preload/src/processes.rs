@@ -101,12 +101,12 @@ const FREE: Process = Process {
 
 /// The state of a process as the program sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Standing {
+pub(crate) enum Existence {
     /// It runs.
     Runs,
     /// It has ended, and was not waited for.
     Ended,
-    /// There is none, although the kernel may still have the rest of one.
+    /// It is gone, although the kernel may still have the rest of it.
     Gone,
     /// The kernel must say.
     Unknown,
@@ -183,19 +183,19 @@ impl ProcessTable {
         Some(ProcessId(place as u16))
     }
 
-    /// Returns the state that the program sees of a process by the kernel's number. `has_strangers` is whether
-    /// there are processes of its own that take no part.
-    pub(crate) fn standing(&self, number: pid_t, has_strangers: bool) -> Standing {
+    /// Returns the state that the program sees of a process by the kernel's number.
+    /// `has_strangers` is whether there are processes of its own that take no part.
+    pub(crate) fn existence(&self, number: pid_t, has_strangers: bool) -> Existence {
         let mut known = self.table[..self.used_below].iter();
         let found =
             known.find(|it| it.state != ProcessState::Free && it.number == number && number > 0);
         // In a cell of its own, the first process is the second of all, and its children follow.
         let in_cell = self.table[0].number == NUMBER_IN_CELL;
         match found.map(|process| process.state) {
-            Some(ProcessState::Running) => Standing::Runs,
-            Some(_) => Standing::Ended,
-            None if in_cell && !has_strangers && number >= NUMBER_IN_CELL => Standing::Gone,
-            None => Standing::Unknown,
+            Some(ProcessState::Running) => Existence::Runs,
+            Some(_) => Existence::Ended,
+            None if in_cell && !has_strangers && number >= NUMBER_IN_CELL => Existence::Gone,
+            None => Existence::Unknown,
         }
     }
 

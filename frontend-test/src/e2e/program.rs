@@ -160,8 +160,8 @@ pub fn mariadb(folder: &Path) -> Program {
     Program { name: "mariadb", command, port, base }
 }
 
-/// Returns Debian's PostgreSQL, in a fresh data directory, with a user `app` that may do everything,
-/// from everywhere, without a password. It runs as user `postgres`, by a launcher, because it does
+/// Returns Debian's PostgreSQL, in a fresh data directory, with a user `app` that may do
+/// everything, from everywhere, without a password. It runs as user `postgres`, by a launcher, because it does
 /// not as root.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use super::threads::find;
 use crate::errno;
 use crate::net;
 use crate::posting::{self, Route, Target};
-use crate::processes::{self, Standing};
+use crate::processes::{self, Existence};
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::turn::{Call, begin, enter};
 use crate::world::World;
@@ -78,7 +78,7 @@ fn to_process(number: pid_t, signal: c_int) -> ToProcess {
     }
     let Some(mut held) = enter() else { return ToProcess::Kernel };
     let world = held.world();
-    let standing = world.processes.standing(number, world.forked);
+    let existence = world.processes.existence(number, world.forked);
     let is_own = number == sys::pid();
     let is_alone = !processes::has_made();
     held.leave();
@@ -86,17 +86,17 @@ fn to_process(number: pid_t, signal: c_int) -> ToProcess {
     let arguments = [number as usize, 0, 0, 0, 0, 0];
     // SAFETY: kill touches no memory.
     let may = || sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) });
-    match standing {
+    match existence {
         _ if is_alone && !is_own => ToProcess::Kernel,
-        Standing::Runs if is_own && signal != 0 => ToProcess::Member,
-        Standing::Runs if signal == 0 => ToProcess::Answer(may()),
-        Standing::Runs => {
+        Existence::Runs if is_own && signal != 0 => ToProcess::Member,
+        Existence::Runs if signal == 0 => ToProcess::Answer(may()),
+        Existence::Runs => {
             may().map_or_else(|error| ToProcess::Answer(Err(error)), |_| ToProcess::Member)
         }
-        Standing::Ended if signal == 0 || signals::bit(signal) != 0 => ToProcess::Answer(Ok(0)),
-        Standing::Ended => ToProcess::Answer(Err(libc::EINVAL)),
-        Standing::Gone => ToProcess::Answer(Err(libc::ESRCH)),
-        Standing::Unknown => ToProcess::Kernel,
+        Existence::Ended if signal == 0 || signals::bit(signal) != 0 => ToProcess::Answer(Ok(0)),
+        Existence::Ended => ToProcess::Answer(Err(libc::EINVAL)),
+        Existence::Gone => ToProcess::Answer(Err(libc::ESRCH)),
+        Existence::Unknown => ToProcess::Kernel,
     }
 }
 
