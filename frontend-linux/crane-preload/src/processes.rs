@@ -336,7 +336,8 @@ pub(crate) fn hear_of_end(record: &libc::siginfo_t) {
     let (number, status) = unsafe { (record.si_pid(), record.si_status()) };
     let status = match record.si_code {
         libc::CLD_EXITED => (status & 0xff) << 8,
-        _ => status,
+        libc::CLD_KILLED | libc::CLD_DUMPED => status,
+        _ => return,
     };
     if let Some(act) = ON_DEATH.get() {
         act(number, status);

@@ -2,7 +2,7 @@
 
 /// The names of calls by their numbers in the schedule hash, from 1 (see the preload library's
 /// `turn`).
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 44] = [
     "create",
     "join",
     "detach",
@@ -44,6 +44,9 @@ const NAMES: [&str; 41] = [
     "an unknown call",
     "child",
     "timer",
+    "affinity",
+    "exit",
+    "wait for a child",
 ];
 
 /// Returns the name of the call with this number in the schedule hash.

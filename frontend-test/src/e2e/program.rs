@@ -161,8 +161,8 @@ pub fn mariadb(folder: &Path) -> Program {
 }
 
 /// Returns Debian's PostgreSQL, in a fresh data directory, with a user `app` that may do
-/// everything, from everywhere, without a password. It runs as user `postgres`, by a launcher, because it does
-/// not as root.
+/// everything, from everywhere, without a password. It runs as user `postgres`, by a launcher,
+/// because it does not as root.
 ///
 /// # Errors
 ///

@@ -85,8 +85,10 @@ pub(super) unsafe fn is_own_sent(info: &siginfo_t) -> bool {
 /// library sends the program another one, in the turn. The kernel sends one for a child that has
 /// executed a program.
 pub(crate) fn is_kernels_of_child(info: &siginfo_t) -> bool {
-    let is_end = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
-    let is_of_child = info.si_signo == libc::SIGCHLD && is_end;
+    /// Its end, or that a person has stopped it or lets it go on, which is none of the program's
+    /// business.
+    const CODES: std::ops::RangeInclusive<c_int> = libc::CLD_EXITED..=libc::CLD_CONTINUED;
+    let is_of_child = info.si_signo == libc::SIGCHLD && CODES.contains(&info.si_code);
     processes::has_made() && is_of_child && !is_own_of_child(info)
 }
 
