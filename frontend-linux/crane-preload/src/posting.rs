@@ -93,6 +93,20 @@ pub(crate) fn send(
     }
 }
 
+/// Sends a process the signal that tells of a child's end. It may be the calling thread's, which
+/// is in a handler then, and has no mask of the program's.
+// specs: S17
+pub(crate) fn send_end_of_child(world: &mut World, process: ProcessId, info: &siginfo_t) {
+    let bit = signals::bit(info.si_signo);
+    let receiver = first_thread(world, process, |thread| thread.awaited & bit != 0)
+        .or_else(|| first_thread(world, process, |_| true));
+    if let Some(receiver) = receiver
+        && signals::post(receiver, info)
+    {
+        interrupt(world, receiver);
+    }
+}
+
 /// Sends a signal to a process other than the calling thread's.
 // specs: S17
 fn send_to_other(world: &mut World, process: ProcessId, target: Target, info: &siginfo_t) {

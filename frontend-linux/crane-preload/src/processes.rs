@@ -78,6 +78,8 @@ pub(crate) struct Process {
     pub parent: Option<ProcessId>,
     /// Of an ended process: its status as wait(2) returns it.
     pub status: c_int,
+    /// Of an ended process: the group in which it was.
+    group: pid_t,
     /// The place of its end in the order of all ends.
     order: u64,
     /// The state of the order to execute a program, if the process was made for that.
@@ -93,6 +95,7 @@ const FREE: Process = Process {
     number: 0,
     parent: None,
     status: 0,
+    group: 0,
     order: 0,
     spawning: None,
     legacy: None,
@@ -199,6 +202,18 @@ impl ProcessTable {
         }
     }
 
+    /// Returns the state that the program sees of a group by the kernel's number, in which no
+    /// process runs.
+    pub(crate) fn existence_of_group(&self, group: pid_t, has_strangers: bool) -> Existence {
+        let ended = |it: &Process| it.state == ProcessState::Ended && it.group == group;
+        let in_cell = self.table[0].number == NUMBER_IN_CELL;
+        match self.table[..self.used_below].iter().any(ended) {
+            true => Existence::Ended,
+            false if in_cell && !has_strangers => Existence::Gone,
+            false => Existence::Unknown,
+        }
+    }
+
     /// Returns whether other processes than this one run.
     pub(crate) fn has_others(&self, process: ProcessId) -> bool {
         self.running().any(|(other, _)| other != process)
@@ -229,6 +244,7 @@ impl ProcessTable {
             }
         }
         let ended = self.at(process);
+        ended.group = group_of(ended.number);
         (ended.state, ended.status, ended.order) = (ProcessState::Ended, status, order);
         let parent = ended.parent;
         if parent.is_none_or(forgets) {
@@ -240,7 +256,7 @@ impl ProcessTable {
     /// Looks for a child of a process that wait(2) means, the first that has ended before others.
     pub(crate) fn child(&self, parent: ProcessId, wanted: Child, group: pid_t) -> FoundChild {
         let children = self.table[..self.used_below].iter().enumerate().filter(|(_, process)| {
-            process.parent == Some(parent) && is_meant(process.number, wanted, group)
+            process.parent == Some(parent) && is_meant(process, wanted, group)
         });
         let (mut found, mut first) = (FoundChild::Nothing, u64::MAX);
         for (index, process) in children {
@@ -259,18 +275,30 @@ impl ProcessTable {
 }
 
 /// Returns whether a process is among those for which a thread waits, whose own group is given.
-fn is_meant(number: pid_t, wanted: Child, group: pid_t) -> bool {
+fn is_meant(process: &Process, wanted: Child, group: pid_t) -> bool {
+    let number = process.number;
     match wanted.kind {
         libc::P_ALL => true,
         libc::P_PID => number.cast_unsigned() == wanted.id,
         libc::P_PIDFD => pid_of(wanted.id) == Some(number),
         libc::P_PGID => {
-            let sought = if wanted.id == 0 { group } else { wanted.id.cast_signed() };
-            // SAFETY: getpgid touches no memory. It answers for one that was not waited for, too.
-            unsafe { libc::getpgid(number) == sought }
+            process.group() == if wanted.id == 0 { group } else { wanted.id.cast_signed() }
         }
         _ => false,
     }
+}
+
+impl Process {
+    /// Returns its group.
+    fn group(&self) -> pid_t {
+        if self.state == ProcessState::Ended { self.group } else { group_of(self.number) }
+    }
+}
+
+/// Returns the group of a process that the kernel has (0: this one), or -1.
+pub(crate) fn group_of(number: pid_t) -> pid_t {
+    // SAFETY: getpgid touches no memory.
+    unsafe { sys::syscall(libc::SYS_getpgid, [number as usize, 0, 0, 0, 0, 0]) }.max(-1) as pid_t
 }
 
 /// Returns the process that a descriptor of one stands for (pidfd_open(2)), by `/proc/self/fdinfo`.

@@ -80,8 +80,8 @@ fn wait_in_turn(
         if waits && !has_members && !waited && !held.world().outside.in_vain {
             held.world().outside.in_vain = !outside::await_child(child);
         }
-        // The kernel has those that take part, too, which are nobody's but the table's.
-        let asks = held.world().forked || !has_members;
+        // The kernel has those that take part, too, and those whose parents have ended.
+        let asks = held.world().forked || !processes::has_made();
         let has_others = match if asks { call() } else { Err(libc::ECHILD) } {
             Ok(Some(answer)) => break Ok(answer),
             Ok(None) => true,

@@ -22,7 +22,7 @@ use crate::hold;
 use crate::inherited;
 use crate::net;
 use crate::numbers::forget_numbers;
-use crate::posting::{self, Target};
+use crate::posting;
 use crate::processes::{self, ProcessId};
 use crate::service;
 use crate::signals::{self, restore_default};
@@ -137,8 +137,8 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
     let _ = match libc::WIFSIGNALED(status) {
         true => write!(
             text,
-            "process {number} of the server was ended by signal {} from outside of \
-                              the schedule (kill -9, or the system for want of memory)",
+            "process {number} of the server was ended by signal {} from outside of the schedule \
+             (kill -9, or the system for want of memory)",
             libc::WTERMSIG(status)
         ),
         false => write!(text, "process {number} of the server has ended outside of the schedule"),
@@ -157,6 +157,7 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
 
 /// Tells the parent of a process that it ends.
 fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
+    let number = world.processes.at(process).number;
     let Some(parent) = world.processes.end(process, status, |parent| {
         service::forgets(parent.0.into()).load(Ordering::Relaxed) != 0
     }) else {
@@ -165,8 +166,8 @@ fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);
     }
-    let info = signals::of_child(sys::pid(), status);
-    posting::send(world, None, Target::Process(parent), &info);
+    let info = signals::of_child(number, status);
+    posting::send_end_of_child(world, parent, &info);
 }
 
 /// Closes all that the process has open, but for what belongs to this library.

@@ -12,7 +12,7 @@ use super::threads::find;
 use crate::errno;
 use crate::net;
 use crate::posting::{self, Route, Target};
-use crate::processes::{self, Existence};
+use crate::processes::{self, Existence, group_of};
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::turn::{Call, begin, enter};
 use crate::world::World;
@@ -149,11 +149,10 @@ fn is_own_group(process: pid_t) -> bool {
 /// Sends a signal to each process of a group (kill(2)), if this program has several. Returns `None`
 /// if the kernel must answer: for a group without any of them, or all processes there are.
 fn signal_members(group: pid_t, info: &siginfo_t) -> Option<Result<usize, c_int>> {
-    if group > 0 || group == -1 || !processes::has_made() || signals::bit(info.si_signo) == 0 {
+    let is_known = info.si_signo == 0 || signals::bit(info.si_signo) != 0;
+    if group > 0 || group == -1 || !processes::has_made() || !is_known {
         return None;
     }
-    // SAFETY: getpgid touches no memory.
-    let group_of = |number: pid_t| unsafe { libc::getpgid(number) };
     let group = if group == 0 { group_of(0) } else { -group };
     let own = processes::own();
     let (mut any, mut is_own_too, mut next) = (false, false, 0);
@@ -167,16 +166,27 @@ fn signal_members(group: pid_t, info: &siginfo_t) -> Option<Result<usize, c_int>
         next = process.0 + 1;
         if process == own {
             is_own_too = true;
-        } else {
+        } else if info.si_signo != 0 {
             send(|_| Some(Target::Process(process)), info);
         }
     }
-    if is_own_too && !send(|_| Some(Target::Process(own)), info) {
+    if is_own_too && info.si_signo != 0 && !send(|_| Some(Target::Process(own)), info) {
         let arguments = [sys::pid() as usize, info.si_signo as usize, 0, 0, 0, 0];
         // SAFETY: kill touches no memory.
         return Some(sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) }));
     }
-    any.then_some(Ok(0))
+    if any {
+        return Some(Ok(0));
+    }
+    let mut held = enter()?;
+    let world = held.world();
+    let existence = world.processes.existence_of_group(group, world.forked);
+    held.leave();
+    match existence {
+        Existence::Ended => Some(Ok(0)),
+        Existence::Gone => Some(Err(libc::ESRCH)),
+        Existence::Runs | Existence::Unknown => None,
+    }
 }
 
 /// Sends a signal to the group of this process. The kernel delivers it to this process as well. The

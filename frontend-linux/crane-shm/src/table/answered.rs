@@ -167,9 +167,25 @@ pub(super) const GROUPS: &[Group] = &[
         SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_semop SYS_semtimedop SYS_semctl SYS_mq_timedsend
         SYS_mq_timedreceive),
     rows!(Virtual, Told, MayWait,
-        "children are made and awaited in the turn; what they do themselves is not replicated",
+        "children are made and awaited in the turn, and take part with a floor",
         "programs/odd/fork-wait-forms.c",
         SYS_fork SYS_vfork SYS_wait4 SYS_waitid),
+    rows!(
+        Virtual,
+        Unseen,
+        MayWait,
+        "the end of a process comes in the turn, and its parent hears of it at a call",
+        "programs/odd/child-ends.c",
+        SYS_exit_group
+    ),
+    rows!(
+        Virtual,
+        Unseen,
+        Never,
+        "a process whose parent has ended has the first of all processes for one",
+        "programs/odd/child-orphans.c",
+        SYS_getppid
+    ),
     rows!(Virtual, Told, MayWait,
         "the next program of the server takes part from its start",
         "programs/odd/exec-self.c",

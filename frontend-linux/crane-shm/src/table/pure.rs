@@ -20,7 +20,7 @@ pub(super) const GROUPS: &[Group] = &[
     rows!(Pure, Unseen, Never,
         "numbers of processes and threads, which a cell counts for itself",
         "programs/odd/values-of-process.c",
-        SYS_getpid SYS_gettid SYS_getppid SYS_getpgid SYS_getpgrp SYS_getsid SYS_setsid
+        SYS_getpid SYS_gettid SYS_getpgid SYS_getpgrp SYS_getsid SYS_setsid
         SYS_setpgid),
     rows!(Pure, Unseen, Never,
         "users and groups: the server's are the group's, and every replica changes its own alike",
@@ -53,13 +53,5 @@ pub(super) const GROUPS: &[Group] = &[
         "the steps of the kernel's clocks, which are alike",
         "programs/odd/clock-ids.c",
         SYS_clock_getres
-    ),
-    rows!(
-        Pure,
-        Unseen,
-        MayWait,
-        "the process's end",
-        "programs/odd/exit-quickly.c",
-        SYS_exit_group
     ),
 ];
