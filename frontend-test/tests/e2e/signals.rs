@@ -116,7 +116,9 @@ fn redis_that_is_told_to_end_ends_everywhere_with_all_that_it_has_acknowledged()
     }
     drop(client);
     let told = order(&group, "sigterm");
-    assert!(told.status.success(), "{told:?}");
+    // The group may have ended before the answer came.
+    let is_late = String::from_utf8_lossy(&told.stderr).contains("is the group running");
+    assert!(told.status.success() || is_late, "{told:?}");
     for id in 1..=3 {
         group.await_exit(id);
         let log = group.log(id);

@@ -69,11 +69,13 @@ enum ToProcess {
     Kernel,
 }
 
-/// Finds out how a signal to a process is answered. That of a process that has ended must not
+/// Finds out how a signal to a process, or to a thread of it, is answered. That of a process that has ended must not
 /// depend on when the kernel ends it.
 // specs: S16
-fn to_process(number: pid_t, signal: c_int) -> ToProcess {
-    if number <= 0 {
+fn to_process(number: pid_t, thread: Option<pid_t>, signal: c_int) -> ToProcess {
+    // Whether a thread exists is as the kernel says: it ends in the turn.
+    let asks_for_thread = thread.is_some() && signal == 0;
+    if number <= 0 || asks_for_thread {
         return ToProcess::Kernel;
     }
     let Some(mut held) = enter() else { return ToProcess::Kernel };
@@ -103,11 +105,11 @@ fn to_process(number: pid_t, signal: c_int) -> ToProcess {
 /// Sends a signal to a process of the program, or to one of its threads. Returns `None` if the real
 /// call is due.
 fn send_to(
-    process: pid_t,
+    (process, thread): (pid_t, Option<pid_t>),
     target: impl FnOnce(&World) -> Option<Target>,
     info: &siginfo_t,
 ) -> Option<Result<usize, c_int>> {
-    match to_process(process, info.si_signo) {
+    match to_process(process, thread, info.si_signo) {
         ToProcess::Member => send(target, info).then_some(Ok(0)),
         ToProcess::Answer(answer) => Some(answer),
         ToProcess::Kernel => None,
@@ -117,7 +119,8 @@ fn send_to(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_USER);
-    if let Some(result) = send_to(process, |world| process_of(world, process), &info) {
+    let target = |world: &World| process_of(world, process);
+    if let Some(result) = send_to((process, None), target, &info) {
         return errno::answer_int(result);
     }
     let arguments = [process as usize, signal as usize, 0, 0, 0, 0];
@@ -224,7 +227,7 @@ unsafe extern "C" fn pthread_kill(handle: pthread_t, signal: c_int) -> c_int {
 pub(super) unsafe extern "C" fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_TKILL);
     let target = |world: &_| posting::find_by_tid(world, thread).map(Target::Thread);
-    if let Some(result) = send_to(process, target, &info) {
+    if let Some(result) = send_to((process, Some(thread)), target, &info) {
         return errno::answer_int(result);
     }
     let arguments = [process as usize, thread as usize, signal as usize, 0, 0, 0];
@@ -249,7 +252,8 @@ fn with_value(signal: c_int, value: sigval) -> siginfo_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigqueue(process: pid_t, signal: c_int, value: sigval) -> c_int {
     let info = with_value(signal, value);
-    if let Some(result) = send_to(process, |world| process_of(world, process), &info) {
+    let target = |world: &World| process_of(world, process);
+    if let Some(result) = send_to((process, None), target, &info) {
         return errno::answer_int(result);
     }
     let record = (&raw const info).addr();
@@ -285,6 +289,6 @@ pub(super) fn queue_by_number(
         None => process_of(world, process),
         Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),
     };
-    let result = send_to(process, target, &info)?;
+    let result = send_to((process, thread), target, &info)?;
     Some(errno::answer_int(result))
 }
