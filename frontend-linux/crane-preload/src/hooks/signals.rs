@@ -69,8 +69,8 @@ enum ToProcess {
     Kernel,
 }
 
-/// Finds out how a signal to a process, or to a thread of it, is answered. That of a process that has ended must not
-/// depend on when the kernel ends it.
+/// Finds out how a signal to a process, or to a thread of it, is answered. That of a process that
+/// has ended must not depend on when the kernel ends it.
 // specs: S16
 fn to_process(number: pid_t, thread: Option<pid_t>, signal: c_int) -> ToProcess {
     // Whether a thread exists is as the kernel says: it ends in the turn.
