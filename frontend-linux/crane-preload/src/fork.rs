@@ -17,7 +17,7 @@ use libc::{c_int, pid_t};
 use crate::birth;
 use crate::membership;
 use crate::net;
-use crate::numbers::use_numbers;
+use crate::numbers::{self, use_numbers};
 use crate::processes::{self, ProcessId, Spawning};
 use crate::processors;
 use crate::service;
@@ -124,7 +124,12 @@ fn give_back(world: &mut World, process: ProcessId, thread: ThreadId) {
 /// The first handler of each child, before any of the program's.
 pub(crate) extern "C" fn begin_child() {
     let Some((process, thread)) = birth::take() else {
-        // One that takes no part: nothing here is its own.
+        // One that takes no part: nothing in the shared memory is its own.
+        if membership::number().is_some() {
+            // SAFETY: the thread that makes the child takes part, and has the turn meanwhile.
+            let world = unsafe { world::world() };
+            numbers::leave_to_child(world.descriptors.numbers());
+        }
         membership::forget_self();
         net::leave_to_child();
         return;

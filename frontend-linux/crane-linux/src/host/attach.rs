@@ -82,10 +82,14 @@ fn give_one(
 ) -> io::Result<u32> {
     let limit =
         Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
-    if poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit))? == 0 {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "it has not asked in time"));
-    }
+    let await_readable =
+        |socket: &OwnedFd| match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&limit))? {
+            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "it has not asked in time")),
+            _ => Ok(()),
+        };
+    await_readable(listener)?;
     let asking = accept(listener)?;
+    await_readable(&asking)?;
     let mut others = [0; 4];
     rustix::io::retry_on_intr(|| recv(&asking, &mut others, RecvFlags::empty()))?;
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
