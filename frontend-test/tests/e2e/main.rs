@@ -33,6 +33,7 @@ mod net;
 mod odd;
 mod odd_programs;
 mod prefixed;
+mod processes;
 mod proofs;
 mod python;
 mod redis;
