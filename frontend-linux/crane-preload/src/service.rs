@@ -66,6 +66,9 @@ struct Service {
     inbox: Rings,
 }
 
+/// The address space that the memory takes. Little of it is used.
+pub(crate) const BYTES: usize = size_of::<Service>();
+
 /// The bytes of the connections, in whole pages.
 #[repr(align(4096))]
 struct Rings([[u8; RECEIVE_WINDOW]; CONNECTIONS]);
@@ -81,7 +84,7 @@ fn place() -> *mut Service {
 pub(crate) fn make() -> Result<OwnedFd, i32> {
     let make = || {
         let memory = memfd_create(c"crane-service", MemfdFlags::CLOEXEC)?;
-        ftruncate(&memory, size_of::<Service>() as u64)?;
+        ftruncate(&memory, BYTES as u64)?;
         Ok(memory)
     };
     let memory = make().map_err(Errno::raw_os_error)?;
@@ -96,9 +99,8 @@ pub(crate) fn make() -> Result<OwnedFd, i32> {
 pub(crate) fn map(memory: BorrowedFd<'_>) -> Result<(), i32> {
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
     let flags = flags | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
-    let bytes = size_of::<Service>();
     // SAFETY: a new mapping, which the kernel refuses where there is another one.
-    let start = unsafe { mmap(place().cast(), bytes, protection, flags, memory, 0) };
+    let start = unsafe { mmap(place().cast(), BYTES, protection, flags, memory, 0) };
     let start = start.map_err(Errno::raw_os_error)?;
     // Before Linux 4.17 the kernel takes the address for a wish.
     if start.addr() == SERVICE_PLACE { Ok(()) } else { Err(libc::EEXIST) }

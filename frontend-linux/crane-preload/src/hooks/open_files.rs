@@ -1,6 +1,7 @@
 //! getrlimit, setrlimit and prlimit, for the limit of open files. The program sees and sets its own
 //! hard limit, which is kept here: the kernel's stays above it, because the library needs numbers
-//! beyond the program's again behind a hold point.
+//! beyond the program's again behind a hold point. The limit of address space leaves room for the
+//! library's own.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use libc::{__rlimit_resource_t as Resource, pid_t, rlimit};
 
 use crate::errno;
 use crate::inherited;
+use crate::service;
 use crate::world;
 
 /// The program's hard limit, or [`UNSET`].
@@ -84,9 +86,35 @@ unsafe fn limit(process: pid_t, resource: Resource, new: *const rlimit, old: *mu
         // SAFETY: the caller's duty.
         return errno::answer_int(unsafe { exchange(new, old) });
     }
-    let arguments = [process as usize, resource as usize, new.addr(), old.addr(), 0, 0];
+    let is_of_memory = resource == libc::RLIMIT_AS && world::region().is_some();
     // SAFETY: the caller's duty.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_prlimit64, arguments) }))
+    let wanted = unsafe { new.as_ref() }.filter(|_| is_of_memory).map(|wanted| rlimit {
+        rlim_cur: with_own(wanted.rlim_cur),
+        rlim_max: with_own(wanted.rlim_max),
+    });
+    let new = wanted.as_ref().map_or(new, std::ptr::from_ref);
+    let arguments = [process as usize, resource as usize, new.addr(), old.addr(), 0, 0];
+    // SAFETY: the caller's duty, or a limit of ours.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_prlimit64, arguments) });
+    // SAFETY: the caller's place, which the kernel has written to.
+    if let Some(old) = unsafe { old.as_mut() }.filter(|_| is_of_memory && result.is_ok()) {
+        *old = rlimit { rlim_cur: without_own(old.rlim_cur), rlim_max: without_own(old.rlim_max) };
+    }
+    errno::answer_int(result)
+}
+
+/// The address space of the library's own: the memory that processes share, the region, and room
+/// for stacks.
+const OWN: u64 = service::BYTES as u64 + (256 << 20);
+
+/// Returns the kernel's limit of address space for one of the program's.
+const fn with_own(limit: u64) -> u64 {
+    if limit == libc::RLIM_INFINITY { limit } else { limit.saturating_add(OWN) }
+}
+
+/// Returns the program's limit of address space for one of the kernel's.
+const fn without_own(limit: u64) -> u64 {
+    if limit == libc::RLIM_INFINITY { limit } else { limit.saturating_sub(OWN) }
 }
 
 /// A pointer that leads nowhere is the kernel's to refuse.
