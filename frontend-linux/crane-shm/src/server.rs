@@ -192,6 +192,11 @@ impl ServerSide {
         self.0.region().put_trouble(text);
     }
 
+    /// Returns whether the daemon was asked to end the program.
+    pub fn is_ending(self) -> bool {
+        self.0.region().end_reason.load(Ordering::SeqCst) != 0
+    }
+
     /// Asks the daemon to end the program, for the reason that was left.
     pub fn end_for(self, why: EndReason) {
         self.0.region().end_reason.store(why as u32, Ordering::SeqCst);

@@ -143,7 +143,10 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
         ),
         false => write!(text, "process {number} of the server has ended outside of the schedule"),
     };
-    world.region.put_trouble(text.as_str().as_bytes());
+    // A process may have given a better reason before it ended.
+    if !world.region.is_ending() {
+        world.region.put_trouble(text.as_str().as_bytes());
+    }
     let first = world.processes.at(ProcessId::FIRST).number;
     for process in [first, sys::pid()] {
         let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
