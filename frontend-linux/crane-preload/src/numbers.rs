@@ -38,8 +38,8 @@ pub(crate) fn use_numbers(numbers: &'static Numbers) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TableEntry(pub u32);
 
-/// Gives this process, a child that takes no part, a copy of its parent's numbers below one of them:
-/// what it does with its own is none of its parent's business.
+/// Gives this process, a child that takes no part, a copy of its parent's numbers below one of
+/// them: what it does with its own is none of its parent's business.
 pub(crate) fn leave_to_child(below: u32) {
     for (number, own) in numbers().iter().zip(&OWN).take(below as usize) {
         own.store(number.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -166,7 +166,7 @@ fn wake_elsewhere(world: &mut World) {
         if is_asked || events == 0 && !polls || descriptors.description(place).signals {
             continue;
         }
-        // There may be an edge (epoll(7)): its process finds out.
+        // Whether there is an edge (epoll(7)), its process finds out.
         let edges = &mut descriptors.at(place).edges;
         *edges = edges.wrapping_add(1);
         run.turn.wake(On::Read(place).key(), u32::MAX);
