@@ -11,7 +11,6 @@
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::ThreadId;
-use crane_shm::sys;
 use libc::{c_int, pid_t};
 
 use crate::birth;
@@ -56,7 +55,7 @@ pub(crate) fn make_child(
     processors::set_wish(Some(thread), processors::wish(Some(me)));
     processes::set_has_made();
     if !held.world().forked {
-        reap_all();
+        processes::reap_all();
     }
     let mask = signals::block_all();
     // Neither the kernel nor the child may have it twice.
@@ -141,14 +140,4 @@ pub(crate) extern "C" fn begin_child() {
     stack::inherit(thread, parent);
     net::begin_in_child();
     turn::begin_thread(thread).leave();
-}
-
-/// Has the kernel forget the children of this process that it has ended. Their statuses are in the
-/// table of processes, so nobody asks the kernel for them.
-pub(crate) fn reap_all() {
-    let options = (libc::__WALL | libc::WNOHANG) as usize;
-    let all = -1_isize as usize;
-    // SAFETY: no places are given.
-    let one = || unsafe { sys::syscall(libc::SYS_wait4, [all, 0, options, 0, 0, 0]) };
-    while matches!(sys::checked(one()), Ok(1..) | Err(libc::EINTR)) {}
 }

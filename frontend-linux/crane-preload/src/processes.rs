@@ -370,4 +370,58 @@ pub(crate) fn hear_of_end(record: &libc::siginfo_t) {
     if let Some(act) = ON_DEATH.get() {
         act(number, status);
     }
+    // The kernel's signals of several ends may be one.
+    if let Some(look) = LOOK.get() {
+        look();
+    }
+}
+
+/// Looks for further children that the kernel has ended.
+static LOOK: OnceLock<fn()> = OnceLock::new();
+
+/// Sets how that is done.
+pub(crate) fn look_by(look: fn()) {
+    let _ = LOOK.set(look);
+}
+
+/// Returns the status of a child that the kernel has ended, as wait(2) returns it. The kernel keeps
+/// it.
+pub(crate) fn ended_status(number: pid_t) -> Option<c_int> {
+    // SAFETY: all fields are integers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let place = (&raw mut info).addr();
+    let arguments = [libc::P_PID as usize, number as usize, place, options as usize, 0, 0];
+    // SAFETY: a place of ours.
+    sys::checked(unsafe { sys::syscall(libc::SYS_waitid, arguments) }).ok()?;
+    // SAFETY: the kernel has written a record, or nothing.
+    let (code, status) = unsafe { (info.si_code, info.si_status()) };
+    match code {
+        libc::CLD_EXITED => Some((status & 0xff) << 8),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Some(status),
+        _ => None,
+    }
+}
+
+/// Has the kernel forget the children of this process that it has ended. Their statuses are in the
+/// table of processes, so nobody asks the kernel for them; one that has not ended in the turn is
+/// handled.
+pub(crate) fn reap_all() {
+    let options = (libc::__WALL | libc::WNOHANG) as usize;
+    let all = -1_isize as usize;
+    loop {
+        let mut status: c_int = 0;
+        let arguments = [all, (&raw mut status).addr(), options, 0, 0, 0];
+        // SAFETY: a place of ours.
+        match sys::checked(unsafe { sys::syscall(libc::SYS_wait4, arguments) }) {
+            Ok(0) => return,
+            Ok(number) => {
+                if let Some(act) = ON_DEATH.get() {
+                    act(number as pid_t, status);
+                }
+            }
+            Err(libc::EINTR) => {}
+            Err(_) => return,
+        }
+    }
 }

@@ -313,6 +313,7 @@ fn take_part(
     }
     turn::end_by(exits::end_by_signal);
     processes::on_death(exits::on_death);
+    processes::look_by(exits::look_for_deaths);
     stack::begin(me);
     crate::hooks::threads::prepare_bases();
     if let Some(unwatched) = watch(region, wake) {

@@ -12,7 +12,6 @@ use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 use super::usage::NOTHING;
 use crate::errno;
 use crate::execution::On;
-use crate::fork;
 use crate::notes::uncovered;
 use crate::outside;
 use crate::processes::{self, Child, FoundChild, Process};
@@ -42,7 +41,7 @@ fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     if child.options & libc::WNOWAIT == 0 {
         processes.free(process);
         if !held.world().forked {
-            fork::reap_all();
+            processes::reap_all();
         }
     }
     Ok(EndedChild { number, status })

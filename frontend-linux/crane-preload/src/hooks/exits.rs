@@ -17,7 +17,6 @@ use super::transfer::release;
 use crate::clone;
 use crate::execution::On;
 use crate::expirations;
-use crate::fork;
 use crate::hold;
 use crate::inherited;
 use crate::net;
@@ -117,7 +116,9 @@ const BY_ITSELF: [c_int; 6] =
 pub(crate) fn on_death(number: pid_t, status: c_int) {
     // SAFETY: the child had the turn, and has ended; or nothing but its number is read here.
     let world = unsafe { world::world() };
-    let Some(process) = world.processes.find(number) else { return };
+    let Some(process) = world.processes.find(number) else {
+        return;
+    };
     let holder = world.run.turn.holder();
     let its = holder.filter(|it| world.threads[usize::from(it.0)].process == process);
     let by_itself = libc::WIFSIGNALED(status) && BY_ITSELF.contains(&libc::WTERMSIG(status));
@@ -128,6 +129,24 @@ pub(crate) fn on_death(number: pid_t, status: c_int) {
     world.threads[usize::from(holder.0)] = NO_THREAD;
     world.run.turn.end();
     turn::pass_for_dead();
+}
+
+/// Handles the ends of further children of this process by the kernel.
+pub(crate) fn look_for_deaths() {
+    let own = processes::own();
+    let mut next = 0;
+    loop {
+        // SAFETY: only the table of processes is read.
+        let world = unsafe { world::world() };
+        let mut running = world.processes.running();
+        let child =
+            running.find(|(id, it)| id.0 >= next && it.parent == Some(own) && it.number != 0);
+        let Some((id, number)) = child.map(|(id, it)| (id, it.number)) else { return };
+        next = id.0 + 1;
+        if let Some(status) = processes::ended_status(number) {
+            on_death(number, status);
+        }
+    }
 }
 
 /// Ends the server, one of whose processes this host has ended.
@@ -219,7 +238,7 @@ fn stay() -> Option<c_int> {
                 }
                 ended => return Some((ended & 0xff) as c_int),
             }
-            fork::reap_all();
+            processes::reap_all();
         }
     }
     None
