@@ -3,19 +3,21 @@
 #include "odd.h"
 
 static void odd(void) {
-    int ends[2], status;
+    int ends[2], begun[2], status;
     char byte;
-    MUST(pipe(ends) == 0);
+    MUST(pipe(ends) == 0 && pipe(begun) == 0);
     pid_t child = fork();
     if (child == 0) {
         if (fork() == 0) {
-            // Its parent ends meanwhile.
+            // Its parent ends behind this.
             pid_t parent = getppid();
+            MUST(write(begun[1], "b", 1) == 1);
             for (int i = 0; i < 1000 && getppid() == parent; i++) usleep(1000);
             byte = getppid() != parent;
             MUST(write(ends[1], &byte, 1) == 1);
             _exit(0);
         }
+        MUST(read(begun[0], &byte, 1) == 1);
         _exit(5);
     }
     SHOW(waitpid(child, &status, 0) == child);

@@ -46,7 +46,7 @@ static void odd(void) {
 #define NEXT do { MUST(read(from[0], &byte, 1) == 1); say("child says %c\n", byte); } while (0)
     NEXT;
     for (int i = 0; i < 3; i++) sched_yield();
-    usleep(20000);
+    usleep(300000);
     OK(kill(child, SIGUSR1));
     NEXT;
     NEXT;
@@ -56,7 +56,7 @@ static void odd(void) {
     NEXT;
     NEXT;
     union sigval given = {.sival_int = 'v'};
-    usleep(20000);
+    usleep(300000);
     OK(sigqueue(child, SIGRTMIN, given));
     NEXT;
     OK(kill(-child, 0));
