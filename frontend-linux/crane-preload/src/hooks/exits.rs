@@ -32,13 +32,18 @@ use crate::world::{self, NO_THREAD, World};
 /// Marks the word that says that all processes have ended.
 const ENDED: u32 = 1 << 8;
 
+/// Returns whether this process is the program's first and only one.
+fn is_alone(held: &mut Held) -> bool {
+    let own = processes::own();
+    own == ProcessId::FIRST && !held.world().processes.has_others(own)
+}
+
 /// Ends this process by exit_group(2), if it is not the only one. Returns if it is, or takes no
 /// part: the kernel ends it then.
 // specs: S16
 pub(super) fn exit_group(code: c_int) {
     let Some(mut held) = begin(Call::Exit, 0) else { return };
-    if !held.world().processes.has_others(processes::own()) && processes::own() == ProcessId::FIRST
-    {
+    if is_alone(&mut held) {
         return held.end();
     }
     let status = (code & 0xff) << 8;
@@ -50,8 +55,7 @@ pub(super) fn exit_group(code: c_int) {
 /// if it is, without the turn: the kernel ends it then.
 // specs: S17
 pub(crate) fn end_by_signal(mut held: Held, signal: c_int) {
-    if !held.world().processes.has_others(processes::own()) && processes::own() == ProcessId::FIRST
-    {
+    if is_alone(&mut held) {
         return held.leave();
     }
     end_process(held, signal);
@@ -116,9 +120,7 @@ const BY_ITSELF: [c_int; 6] =
 pub(crate) fn on_death(number: pid_t, status: c_int) {
     // SAFETY: the child had the turn, and has ended; or nothing but its number is read here.
     let world = unsafe { world::world() };
-    let Some(process) = world.processes.find(number) else {
-        return;
-    };
+    let Some(process) = world.processes.find(number) else { return };
     let holder = world.run.turn.holder();
     let its = holder.filter(|it| world.threads[usize::from(it.0)].process == process);
     let by_itself = libc::WIFSIGNALED(status) && BY_ITSELF.contains(&libc::WTERMSIG(status));

@@ -9,15 +9,24 @@ use libc::off_t;
 use crate::errno;
 use crate::memory;
 
-/// Makes a call that returns an address.
+/// Makes a call that changes the mappings.
+///
+/// # Safety
+/// As unsafe as the call.
+unsafe fn change(number: libc::c_long, arguments: [usize; 6]) -> Result<usize, c_int> {
+    // SAFETY: the caller's duty.
+    let result = sys::checked(unsafe { sys::syscall(number, arguments) });
+    memory::forget();
+    result
+}
+
+/// Makes such a call that returns an address.
 ///
 /// # Safety
 /// As unsafe as the call.
 unsafe fn place(number: libc::c_long, arguments: [usize; 6]) -> *mut c_void {
     // SAFETY: the caller's duty.
-    let result = sys::checked(unsafe { sys::syscall(number, arguments) });
-    memory::forget();
-    match result {
+    match unsafe { change(number, arguments) } {
         Ok(address) => std::ptr::with_exposed_provenance_mut(address),
         Err(error) => {
             errno::set(error);
@@ -63,11 +72,7 @@ unsafe extern "C" fn mmap64(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     // SAFETY: the caller's own arguments.
-    let result = sys::checked(unsafe {
-        sys::syscall(libc::SYS_munmap, [address.addr(), length, 0, 0, 0, 0])
-    });
-    memory::forget();
-    errno::answer_int(result)
+    errno::answer_int(unsafe { change(libc::SYS_munmap, [address.addr(), length, 0, 0, 0, 0]) })
 }
 
 // The new address is a variadic argument in C; on x86-64 it comes in the same register as a fixed
@@ -88,8 +93,5 @@ unsafe extern "C" fn mremap(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmdt(address: *const c_void) -> c_int {
     // SAFETY: the caller's own argument.
-    let result =
-        sys::checked(unsafe { sys::syscall(libc::SYS_shmdt, [address.addr(), 0, 0, 0, 0, 0]) });
-    memory::forget();
-    errno::answer_int(result)
+    errno::answer_int(unsafe { change(libc::SYS_shmdt, [address.addr(), 0, 0, 0, 0, 0]) })
 }
