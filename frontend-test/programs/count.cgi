@@ -2,7 +2,7 @@
 # Counts in a file beside it, as user www-data, and answers with the count.
 use strict;
 use Fcntl qw(:flock SEEK_SET);
-my ($folder) = $0 =~ m{(.*)/};
+my $folder = $0 =~ m{(.*)/} ? $1 : ".";
 open(my $file, "+<", "$folder/count") or die "count: $!";
 flock($file, LOCK_EX) or die "flock: $!";
 my $count = <$file> + 1;

@@ -137,20 +137,30 @@ pub(crate) fn replace([memory, wake, service]: [OwnedFd; 3]) -> Result<(), i32> 
     put([(memory, memory_number), (wake, wake_number), (service, service_number)])
 }
 
-/// Gives descriptors other numbers. The kernel gives numbers beyond the program's limit only while
-/// the limit is raised.
+/// Gives descriptors other numbers.
 fn put<const N: usize>(all: [(OwnedFd, c_int); N]) -> Result<(), i32> {
+    with_all_numbers(|| {
+        all.into_iter().try_for_each(|(given, number)| {
+            let arguments =
+                [given.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
+            // SAFETY: the number is the library's own, and free.
+            sys::checked(unsafe { sys::syscall(libc::SYS_dup3, arguments) }).map(drop)
+        })
+    })?
+}
+
+/// Acts while the limit of open files is raised: the kernel gives numbers beyond the program's
+/// limit only then, and answers about no more descriptors at once than the limit is.
+///
+/// # Errors
+/// Returns the kernel's error number.
+pub(crate) fn with_all_numbers<R>(act: impl FnOnce() -> R) -> Result<R, i32> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).map_err(Errno::raw_os_error)?;
-    let placed = all.into_iter().try_for_each(|(given, number)| {
-        let arguments =
-            [given.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
-        // SAFETY: the number is the library's own, and free.
-        sys::checked(unsafe { sys::syscall(libc::SYS_dup3, arguments) }).map(drop)
-    });
+    let result = act();
     setrlimit(Resource::Nofile, limit).map_err(Errno::raw_os_error)?;
-    placed
+    Ok(result)
 }
 
 /// Ends the program, which has closed the pipe. The reason reaches the daemon with the end.

@@ -12,6 +12,8 @@
 //! A child for which the server waits in one call is part of its computation. At first, the other
 //! threads therefore wait for it too.
 
+use std::slice;
+
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
 
@@ -19,7 +21,7 @@ use crate::descriptors::{Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::notes::uncovered;
 use crate::processes::{self, Child};
-use crate::readiness;
+use crate::readiness::{self, ask_kernel};
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
 use crate::world::World;
 
@@ -64,9 +66,7 @@ impl Question {
 
     /// Asks the kernel, without waiting.
     fn ask(&mut self) {
-        let arguments = [self.entries.as_mut_ptr().addr(), self.count, 0, 0, 0, 0];
-        // SAFETY: as many entries as are said, alive for the call, no waiting.
-        unsafe { sys::syscall(libc::SYS_poll, arguments) };
+        ask_kernel(&mut self.entries[..self.count], 0);
     }
 
     /// Returns the descriptions that are ready, with a number and the conditions of each.
@@ -324,9 +324,7 @@ fn has_changed(child: Child) -> bool {
 /// at most [`CHILD_MILLISECONDS`].
 pub(crate) fn await_child_at(descriptor: i32, events: u32) {
     let mut entry = libc::pollfd { fd: descriptor, events: events as i16, revents: 0 };
-    let arguments = [(&raw mut entry).addr(), 1, CHILD_MILLISECONDS as usize, 0, 0, 0];
-    // SAFETY: one entry, alive for the call.
-    unsafe { sys::syscall(libc::SYS_poll, arguments) };
+    ask_kernel(slice::from_mut(&mut entry), CHILD_MILLISECONDS as usize);
 }
 
 /// Waits with the turn until a child has changed, at most [`CHILD_MILLISECONDS`]. Returns whether

@@ -10,6 +10,7 @@ use crane_shm::sys;
 
 use crate::descriptors::{Description, DescriptionKind, Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
+use crate::inherited::with_all_numbers;
 use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 
 /// Marks the conditions of an object of the kernel's to which no number of this process leads:
@@ -157,10 +158,23 @@ pub(crate) fn has_inside(description: &Description, descriptor: i32) -> bool {
 /// Asks the kernel about a number, without waiting.
 pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
     let mut entry = libc::pollfd { fd: descriptor, events: (IN | OUT | RDHUP) as i16, revents: 0 };
-    let arguments = [&raw mut entry as usize, 1, 0, 0, 0, 0];
-    // SAFETY: one entry, alive for the call, no waiting.
-    let result = unsafe { sys::syscall(libc::SYS_poll, arguments) };
-    if result > 0 { entry.revents as u16 as u32 } else { 0 }
+    ask_kernel(std::slice::from_mut(&mut entry), 0);
+    entry.revents as u16 as u32
+}
+
+/// Asks the kernel about entries as poll(2) does, and waits for at most some milliseconds. The
+/// program may have a limit of open files that is lower than their number.
+pub(crate) fn ask_kernel(entries: &mut [libc::pollfd], milliseconds: usize) {
+    let mut ask = || {
+        let arguments =
+            [entries.as_mut_ptr().addr(), entries.len(), milliseconds, 0, 0, 0];
+        // SAFETY: as many entries as are said, alive for the call.
+        sys::checked(unsafe { sys::syscall(libc::SYS_poll, arguments) })
+    };
+    if ask() == Err(libc::EINVAL) {
+        // An answer that does not come is none.
+        let _ = with_all_numbers(ask);
+    }
 }
 
 /// Fills in poll's answers, and returns how many entries are ready.

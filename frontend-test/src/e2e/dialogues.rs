@@ -12,6 +12,8 @@ use super::wait::ANSWER;
 
 /// The requests behind which a server is asked about itself.
 const ABOUT_EVERY: u64 = 100;
+/// The requests between two orders to save.
+const SAVE_EVERY: u64 = 20;
 
 /// A connection of a client.
 pub trait Dialogue {
@@ -26,7 +28,8 @@ pub trait Dialogue {
 /// Opens a connection.
 pub type Open = fn(SocketAddr) -> Result<Box<dyn Dialogue>, String>;
 
-/// Talks to a web server that answers with the number.
+/// Talks to a web server that answers with the number, or with text of which the last number in the
+/// last line of numbers is it (nginx, `stub_status`).
 ///
 /// # Errors
 ///
@@ -41,7 +44,28 @@ struct Web(http::Connection);
 impl Dialogue for Web {
     fn next(&mut self) -> Result<u64, String> {
         let reply = self.0.get("/").map_err(|error| error.to_string())?;
-        number(&String::from_utf8_lossy(&reply.body))
+        let text = String::from_utf8_lossy(&reply.body);
+        let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+        let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+        let line = lines.find(|line| line.split_whitespace().all(is_number));
+        number(line.and_then(|line| line.split_whitespace().last()).unwrap_or(&text))
+    }
+}
+
+/// Talks to a web server that answers with the number, on a connection for each request.
+///
+/// # Errors
+///
+/// Returns no error.
+pub fn pages(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    Ok(Box::new(Pages(address)))
+}
+
+struct Pages(SocketAddr);
+
+impl Dialogue for Pages {
+    fn next(&mut self) -> Result<u64, String> {
+        http(self.0)?.next()
     }
 }
 
@@ -52,28 +76,52 @@ impl Dialogue for Web {
 /// Returns the error of connecting.
 pub fn redis(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
     let connection = resp::Connection::open(address, ANSWER).map_err(|error| error.to_string())?;
-    Ok(Box::new(Redis { connection, requests: 0 }))
+    Ok(Box::new(Redis { connection, requests: 0, saves: false }))
+}
+
+/// Talks to redis as [`redis`] does, and has it save in the background now and then, by a process
+/// for each time.
+///
+/// # Errors
+///
+/// Returns the error of connecting.
+pub fn saving_redis(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let connection = resp::Connection::open(address, ANSWER).map_err(|error| error.to_string())?;
+    Ok(Box::new(Redis { connection, requests: 0, saves: true }))
 }
 
 struct Redis {
     connection: resp::Connection,
     requests: u64,
+    saves: bool,
 }
 
 impl Dialogue for Redis {
     fn next(&mut self) -> Result<u64, String> {
         self.requests += 1;
-        let mut call = |words: &[&[u8]]| self.connection.call(words).map_err(|e| e.to_string());
         if self.requests.is_multiple_of(ABOUT_EVERY) {
-            let about = call(&[b"INFO"])?;
+            let about = self.connection.call(&[b"INFO"]).map_err(|error| error.to_string())?;
             let Reply::Bulk(Some(text)) = &about else { return Err(format!("{about:?}")) };
             let text = String::from_utf8_lossy(text);
             if !text.contains("used_cpu_user:") {
                 return Err(format!("INFO: {text}"));
             }
         }
-        match call(&[b"INCR", b"count"])? {
-            Reply::Number(count) => u64::try_from(count).map_err(|error| error.to_string()),
+        if self.saves && self.requests % SAVE_EVERY == 1 {
+            let order: &[u8] =
+                if self.requests % (2 * SAVE_EVERY) == 1 { b"BGSAVE" } else { b"BGREWRITEAOF" };
+            // Another client may have ordered it just now.
+            match self.connection.call(&[order]) {
+                Ok(Reply::Simple(_)) => {}
+                Err(error)
+                    if ["in progress", "active"]
+                        .iter()
+                        .any(|it| error.to_string().contains(it)) => {}
+                other => return Err(format!("{other:?}")),
+            }
+        }
+        match self.connection.call(&[b"INCR", b"count"]) {
+            Ok(Reply::Number(count)) => u64::try_from(count).map_err(|error| error.to_string()),
             other => Err(format!("{other:?}")),
         }
     }
@@ -246,6 +294,82 @@ impl Drop for Database {
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();
+    }
+}
+
+/// Talks to a server of files (RFC 959) as a guest, whose requests make folders with numbers for
+/// names.
+///
+/// # Errors
+///
+/// Returns the error of connecting, or the server's.
+pub fn ftp(address: SocketAddr) -> Result<Box<dyn Dialogue>, String> {
+    let stream = connect(address).map_err(|error| error.to_string())?;
+    let mut dialogue = Ftp { stream: BufReader::new(stream), last: 0 };
+    dialogue.expect("", 220)?;
+    dialogue.expect("USER anonymous", 230)?;
+    // The folders that exist have the lowest numbers.
+    let (mut below, mut above) = (0, 1);
+    while dialogue.exists(above)? {
+        (below, above) = (above, 2 * above);
+    }
+    while above - below > 1 {
+        let middle = below.midpoint(above);
+        if dialogue.exists(middle)? { below = middle } else { above = middle }
+    }
+    dialogue.last = below;
+    Ok(Box::new(dialogue))
+}
+
+struct Ftp {
+    stream: BufReader<TcpStream>,
+    /// A number of a folder that exists, as do all below it.
+    last: u64,
+}
+
+impl Ftp {
+    /// Sends a line, unless it is empty, and returns the code of the answer.
+    fn ask(&mut self, line: &str) -> Result<u16, String> {
+        if !line.is_empty() {
+            let line = format!("{line}\r\n");
+            self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| error.to_string())?;
+        }
+        loop {
+            let mut answer = String::new();
+            self.stream.read_line(&mut answer).map_err(|error| error.to_string())?;
+            // Others are in the middle of an answer of several lines.
+            if let Some((code, _)) = answer.split_once(' ')
+                && code.len() == 3
+            {
+                return code.parse().map_err(|_| answer);
+            } else if answer.is_empty() {
+                return Err("closed".into());
+            }
+        }
+    }
+
+    fn expect(&mut self, line: &str, wanted: u16) -> Result<(), String> {
+        let code = self.ask(line)?;
+        if code == wanted { Ok(()) } else { Err(format!("{line:?}: {code}")) }
+    }
+
+    fn exists(&mut self, number: u64) -> Result<bool, String> {
+        Ok(self.ask(&format!("CWD /made/{number}"))? == 250)
+    }
+}
+
+impl Dialogue for Ftp {
+    fn next(&mut self) -> Result<u64, String> {
+        loop {
+            self.last += 1;
+            let last = self.last;
+            match self.ask(&format!("MKD /made/{last}"))? {
+                257 => return Ok(last),
+                // Another client has made it.
+                550 if self.exists(last)? => {}
+                code => return Err(format!("MKD {last}: {code}")),
+            }
+        }
     }
 }
 

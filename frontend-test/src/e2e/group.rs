@@ -186,6 +186,16 @@ impl Group {
         move || told(&line, &base)
     }
 
+    /// Has an operator order a signal for the server.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the command says if it fails.
+    pub fn signal(&self, name: &str) -> Result<String, String> {
+        let line = [vec!["signal".to_owned(), name.to_owned()], self.reached()].concat();
+        told(&line, &self.program.base)
+    }
+
     /// Waits until a removed member has ended.
     ///
     /// # Panics

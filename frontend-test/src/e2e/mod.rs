@@ -3,7 +3,8 @@
 //! The modules, in the order in which a test uses them:
 //!
 //! * [`machine`]: the right to run alone on this machine; scratch folders, addresses, ports;
-//! * [`program`]: the server programs, their arguments and their files;
+//! * [`program`]: the server programs, their arguments and their files; [`trees`]: those of several
+//!   processes;
 //! * [`programs`]: small programs that stick or make odd calls, with their compiled forms;
 //! * [`odd_programs`]: odd programs as services, beside their native transcripts;
 //! * [`native`] and [`group`]: a program that runs natively, or as a replicated service;
@@ -89,5 +90,6 @@ pub mod steady;
 #[cfg(feature = "e2e")]
 pub mod strangers;
 pub mod traps;
+pub mod trees;
 pub mod wait;
 pub mod wiped;

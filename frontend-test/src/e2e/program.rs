@@ -1,7 +1,6 @@
 //! The server programs under test, with their commands, folders and files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -160,86 +159,6 @@ pub fn mariadb(folder: &Path) -> Program {
     Program { name: "mariadb", command, port, base }
 }
 
-/// Returns Debian's PostgreSQL, in a fresh data directory, with a user `app` that may do
-/// everything, from everywhere, without a password. It runs as user `postgres`, by a launcher,
-/// because it does not as root.
-///
-/// # Errors
-///
-/// Returns an error if this machine has none.
-///
-/// # Panics
-///
-/// Panics if the data directory cannot be made.
-pub fn postgresql(folder: &Path) -> Result<Program, String> {
-    let versions = fs::read_dir("/usr/lib/postgresql").map_err(|error| error.to_string())?;
-    let version = versions.flatten().next().ok_or("no version of PostgreSQL")?;
-    let programs = version.path().join("bin");
-    let base = base(folder, "postgresql");
-    let launcher = "/usr/bin/setpriv --reuid postgres --regid postgres --clear-groups";
-    let set_up = format!(
-        "chown postgres {base} && cd {base} && {launcher} {}/initdb -D data -A trust -U app \
-         --no-sync && echo 'host all all all trust' >> data/pg_hba.conf",
-        programs.display(),
-        base = base.display(),
-    );
-    open_to_all(&base);
-    let made = Command::new("sh").args(["-c", &set_up]).output().expect("sh");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let port = free_port();
-    let mut command = words(launcher);
-    command.push(programs.join("postgres").display().to_string());
-    let options = format!(
-        "-D data -p {port} -c listen_addresses=* -c unix_socket_directories= \
-         -c shared_buffers=16MB -c max_connections=32"
-    );
-    command.extend(words(&options));
-    Ok(Program { name: "postgresql", command, port, base })
-}
-
-/// Returns Debian's Apache with a module of processes, which answers each request by a script that
-/// counts in a file.
-///
-/// # Panics
-///
-/// Panics if its files cannot be written.
-#[must_use]
-pub fn apache(folder: &Path, processes: &str) -> Program {
-    let (base, port) = (base(folder, "apache"), free_port());
-    let place = base.display();
-    let cgi = if processes == "prefork" { "cgi" } else { "cgid" };
-    let modules = format!("mpm_{processes} authz_core dir mime alias env {cgi}");
-    let modules: String = modules
-        .split_whitespace()
-        .map(|it| format!("LoadModule {it}_module /usr/lib/apache2/modules/mod_{it}.so\n"))
-        .collect();
-    let options = format!(
-        "ServerRoot {place}\n{modules}Listen {port}\nServerName localhost\nUser www-data\n\
-         Group www-data\nPidFile /run/apache.pid\nErrorLog /dev/stderr\nTypesConfig /dev/null\n\
-         KeepAlive On\nSetEnv ap_trust_cgilike_cl 1\nMaxKeepAliveRequests 0\nDocumentRoot {place}\n\
-         ScriptAlias / {place}/count.cgi/\n{}\
-         <Directory {place}>\nRequire all granted\n</Directory>\n",
-        if cgi == "cgid" { "ScriptSock /run/cgid.sock\n" } else { "" },
-    );
-    fs::write(base.join("apache.conf"), options).expect("the options");
-    let script = binary::programs().join("count.cgi");
-    fs::copy(script, base.join("count.cgi")).expect("count.cgi");
-    fs::write(base.join("count"), "0").expect("the count");
-    open_to_all(&base);
-    let set_up = format!("chmod 755 {place}/count.cgi; chmod 666 {place}/count");
-    assert!(Command::new("sh").args(["-c", &set_up]).status().expect("sh").success());
-    let command = format!("/usr/sbin/apache2 -f {place}/apache.conf -DFOREGROUND");
-    Program { name: "apache", command: words(&command), port, base }
-}
-
-/// Lets all users look into a program's folder, and those around it that are the test's.
-fn open_to_all(base: &Path) {
-    for folder in base.ancestors().take(3) {
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(folder, mode).expect("the mode of a folder");
-    }
-}
-
 /// Returns a program of `frontend-test/programs`, compiled into its folder.
 ///
 /// # Panics
@@ -295,12 +214,12 @@ pub fn large_content() -> Vec<u8> {
     bytes
 }
 
-fn base(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn base(folder: &Path, name: &str) -> PathBuf {
     let base = folder.join("base").join(name);
     fs::create_dir_all(&base).expect("the program's folder");
     base
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }

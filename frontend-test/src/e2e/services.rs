@@ -18,6 +18,7 @@ use super::hosts::{Hosts, Visit};
 use super::machine::Machine;
 use super::program::{self, Program};
 use super::runtimes::{self, Runtime};
+use super::trees::{self, Script};
 use super::wait::{SOON, START, eventually};
 
 /// The number of clients at the same time, spread over the hosts.
@@ -31,78 +32,70 @@ pub struct Service {
     pub name: &'static str,
     program: fn(&Path) -> Result<Program, String>,
     open: Open,
+    /// The signal that an operator orders between two requests, if the server knows one.
+    signal: Option<&'static str>,
+}
+
+/// Makes a service.
+const fn service(
+    name: &'static str,
+    program: fn(&Path) -> Result<Program, String>,
+    open: Open,
+) -> Service {
+    Service { name, program, open, signal: None }
+}
+
+impl Service {
+    /// Has an operator order a signal.
+    const fn with_signal(self, signal: &'static str) -> Self {
+        Self { signal: Some(signal), ..self }
+    }
 }
 
 /// All services.
-pub const SERVICES: [Service; 18] = [
-    Service {
-        name: "mariadb, a thread per connection",
-        program: |folder| Ok(program::mariadb(folder)),
-        open: dialogues::mariadb,
-    },
-    Service {
-        name: "mariadb, a pool of threads",
-        program: |folder| {
-            Ok(with(program::mariadb(folder), &["--thread-handling=pool-of-threads"]))
-        },
-        open: dialogues::mariadb,
-    },
-    Service {
-        name: "redis",
-        program: |folder| Ok(program::redis_on_hosts(folder)),
-        open: dialogues::redis,
-    },
-    Service {
-        name: "memcached",
-        program: |folder| Ok(program::memcached(folder)),
-        open: dialogues::memcached,
-    },
-    Service {
-        name: "node",
-        program: |folder| runtimes::program(Runtime::Node, folder),
-        open: dialogues::http,
-    },
-    Service {
-        name: "rust",
-        program: |folder| runtimes::program(Runtime::Rust, folder),
-        open: dialogues::http,
-    },
-    Service {
-        name: "go, static",
-        program: |folder| runtimes::program(Runtime::Go, folder),
-        open: dialogues::http,
-    },
-    Service { name: "java, serial", program: |it| java(it, "Serial"), open: dialogues::http },
-    Service { name: "java, parallel", program: |it| java(it, "Parallel"), open: dialogues::http },
-    Service { name: "java, g1", program: |it| java(it, "G1"), open: dialogues::http },
-    Service { name: "java, z", program: |it| java(it, "Z"), open: dialogues::http },
-    Service {
-        name: "java, shenandoah",
-        program: |it| java(it, "Shenandoah"),
-        open: dialogues::http,
-    },
-    Service { name: "java, epsilon", program: |it| java(it, "Epsilon"), open: dialogues::http },
-    Service {
-        name: "a family of processes",
-        program: |it| Ok(program::compiled(it, "family", &[])),
-        open: dialogues::http,
-    },
-    Service {
-        name: "apache, prefork, cgi",
-        program: |it| Ok(program::apache(it, "prefork")),
-        open: dialogues::http,
-    },
-    Service {
-        name: "apache, worker, cgi",
-        program: |it| Ok(program::apache(it, "worker")),
-        open: dialogues::http,
-    },
-    Service {
-        name: "apache, event, cgi",
-        program: |it| Ok(program::apache(it, "event")),
-        open: dialogues::http,
-    },
-    Service { name: "postgresql", program: program::postgresql, open: dialogues::postgresql },
+pub const SERVICES: [Service; 28] = [
+    service("mariadb, a thread per connection", |it| Ok(program::mariadb(it)), dialogues::mariadb),
+    service(
+        "mariadb, a pool of threads",
+        |it| Ok(with(program::mariadb(it), &["--thread-handling=pool-of-threads"])),
+        dialogues::mariadb,
+    ),
+    service("redis", |it| Ok(program::redis_on_hosts(it)), dialogues::redis),
+    service("redis that saves", |it| Ok(program::redis_on_hosts(it)), dialogues::saving_redis),
+    service("memcached", |it| Ok(program::memcached(it)), dialogues::memcached),
+    service("node", |it| runtimes::program(Runtime::Node, it), dialogues::http),
+    service("rust", |it| runtimes::program(Runtime::Rust, it), dialogues::http),
+    service("go, static", |it| runtimes::program(Runtime::Go, it), dialogues::http),
+    service("java, serial", |it| java(it, "Serial"), dialogues::http),
+    service("java, parallel", |it| java(it, "Parallel"), dialogues::http),
+    service("java, g1", |it| java(it, "G1"), dialogues::http),
+    service("java, z", |it| java(it, "Z"), dialogues::http),
+    service("java, shenandoah", |it| java(it, "Shenandoah"), dialogues::http),
+    service("java, epsilon", |it| java(it, "Epsilon"), dialogues::http),
+    service(
+        "a family of processes",
+        |it| Ok(program::compiled(it, "family", &[])),
+        dialogues::http,
+    ),
+    service("apache, prefork, cgi", |it| Ok(trees::apache(it, "prefork")), dialogues::http)
+        .with_signal("USR1"),
+    service("apache, worker, cgi", |it| Ok(trees::apache(it, "worker")), dialogues::http)
+        .with_signal("USR1"),
+    service("apache, event, cgi", |it| Ok(trees::apache(it, "event")), dialogues::http)
+        .with_signal("USR1"),
+    service("nginx, four workers", trees::nginx, dialogues::http).with_signal("HUP"),
+    service("nginx and php-fpm", trees::nginx_and_php, dialogues::http).with_signal("HUP"),
+    service("civetweb, cgi in sh", |it| trees::civetweb(it, Script::Sh), dialogues::pages),
+    service("civetweb, cgi in perl", |it| trees::civetweb(it, Script::Perl), dialogues::pages),
+    service("civetweb, cgi in php", |it| trees::civetweb(it, Script::Php), dialogues::pages),
+    service("lighttpd, cgi in sh", |it| trees::lighttpd(it, Script::Sh), dialogues::pages)
+        .with_signal("HUP"),
+    service("lighttpd, cgi in perl", |it| trees::lighttpd(it, Script::Perl), dialogues::pages)
+        .with_signal("HUP"),
+    service("lighttpd, cgi in php", |it| trees::lighttpd(it, Script::Php), dialogues::pages)
+        .with_signal("HUP"),
+    service("vsftpd", trees::vsftpd, dialogues::ftp),
+    service("postgresql", trees::postgresql, dialogues::postgresql).with_signal("HUP"),
 ];
 
 /// The figures of one service.
@@ -142,6 +135,10 @@ pub fn run(service: &Service, requests: u64) -> Result<Outcome, String> {
     let start = Instant::now();
     served.ask(&group, requests);
     let took = start.elapsed();
+    if let Some(signal) = service.signal {
+        group.signal(signal).expect("the order is carried out");
+        served.ask(&group, FEW);
+    }
     let primary = group.primary();
     let mut backups = group.ids().filter(|id| *id != primary);
     let (backup, survivor) = (backups.next().expect("a backup"), backups.next().expect("another"));

@@ -18,6 +18,22 @@ use crate::world;
 static HARD: AtomicU64 = AtomicU64::new(UNSET);
 /// The program has not set it: it is the group's limit.
 const UNSET: u64 = u64::MAX;
+/// The program's soft limit, or [`UNSET`] until somebody asks.
+static SOFT: AtomicU64 = AtomicU64::new(UNSET);
+
+/// Returns the program's soft limit.
+pub(crate) fn soft() -> u64 {
+    match SOFT.load(Ordering::Relaxed) {
+        UNSET => {
+            let mut kernels = rlimit { rlim_cur: 0, rlim_max: 0 };
+            // The question alone cannot fail.
+            let _ = ask_kernel(None, &mut kernels);
+            SOFT.store(kernels.rlim_cur, Ordering::Relaxed);
+            kernels.rlim_cur
+        }
+        soft => soft,
+    }
+}
 
 /// Returns the program's hard limit.
 pub(crate) fn hard() -> u64 {
@@ -60,6 +76,7 @@ unsafe fn exchange(new: *const rlimit, old: *mut rlimit) -> Result<usize, c_int>
         let set = rlimit { rlim_cur: wanted.rlim_cur, rlim_max: kernels.rlim_max };
         ask_kernel(Some(&set), &mut kernels)?;
         set_hard(wanted.rlim_max);
+        SOFT.store(wanted.rlim_cur, Ordering::Relaxed);
     }
     if !old.is_null() {
         // SAFETY: the caller's duty.

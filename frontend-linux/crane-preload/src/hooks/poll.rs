@@ -4,9 +4,9 @@ use std::ffi::c_int;
 
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
-use libc::{fd_set, nfds_t, pollfd, rlimit, sigset_t, timespec, timeval};
+use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
-use super::follow;
+use super::{follow, open_files};
 use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
@@ -87,15 +87,7 @@ fn as_the_kernel_counts(count: nfds_t) -> nfds_t {
 /// Fails where poll(2) refuses as many entries, and touches none of them: more than the limit of
 /// open files.
 fn refuse_too_many(count: nfds_t) -> Result<(), c_int> {
-    // The usual limit is no lower, and the question costs a system call.
-    if count <= SELECTABLE as nfds_t {
-        return Ok(());
-    }
-    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    let arguments = [libc::RLIMIT_NOFILE as usize, (&raw mut limit).addr(), 0, 0, 0, 0];
-    // SAFETY: a place for the limit.
-    sys::checked(unsafe { sys::syscall(libc::SYS_getrlimit, arguments) })?;
-    if count > limit.rlim_cur { Err(libc::EINVAL) } else { Ok(()) }
+    if count > open_files::soft() { Err(libc::EINVAL) } else { Ok(()) }
 }
 
 #[unsafe(no_mangle)]
