@@ -21,6 +21,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 
 use crate::announce;
@@ -54,8 +55,10 @@ pub(crate) fn hold(world: &mut World) {
     await_others(others);
     region.set_held(slot);
     world.output.wake();
+    let limits = raise_limits();
     leave(region);
     take(region, others);
+    restore_limits(limits);
     if region.admitted() != slot {
         introduce(world, slot);
     }
@@ -70,6 +73,7 @@ pub(crate) fn hold(world: &mut World) {
 pub(crate) fn follow() {
     let Some(region) = world::region() else { return };
     let mask = signals::block_all();
+    let limits = raise_limits();
     leave(region);
     let now = service::holds().load(Ordering::SeqCst);
     count();
@@ -77,8 +81,30 @@ pub(crate) fn follow() {
         parking::sleep(service::holds(), now, Scope::Shared);
     }
     take(region, 0);
+    restore_limits(limits);
     count();
     signals::set_mask(mask);
+}
+
+/// The limits that bind who takes an image from within this process, and the library itself.
+const RAISED: [Resource; 2] = [Resource::Nofile, Resource::Fsize];
+
+/// Raises the limits that the program may have set lower than an image needs. Returns them.
+fn raise_limits() -> [Rlimit; 2] {
+    RAISED.map(|resource| {
+        let limit = getrlimit(resource);
+        // An image that is refused because the hard limit is low is told by its name.
+        let _ = setrlimit(resource, Rlimit { current: limit.maximum, ..limit });
+        limit
+    })
+}
+
+/// Sets the program's limits again.
+fn restore_limits(limits: [Rlimit; 2]) {
+    for (resource, limit) in RAISED.into_iter().zip(limits) {
+        // It was lower before.
+        let _ = setrlimit(resource, limit);
+    }
 }
 
 /// Leaves the region in a process that ends: an image that is taken meanwhile has none of it.

@@ -166,8 +166,7 @@ pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
 /// program may have a limit of open files that is lower than their number.
 pub(crate) fn ask_kernel(entries: &mut [libc::pollfd], milliseconds: usize) {
     let mut ask = || {
-        let arguments =
-            [entries.as_mut_ptr().addr(), entries.len(), milliseconds, 0, 0, 0];
+        let arguments = [entries.as_mut_ptr().addr(), entries.len(), milliseconds, 0, 0, 0];
         // SAFETY: as many entries as are said, alive for the call.
         sys::checked(unsafe { sys::syscall(libc::SYS_poll, arguments) })
     };

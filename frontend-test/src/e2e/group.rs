@@ -135,13 +135,19 @@ impl Group {
 
     /// Waits until all replicas are in good health and accept connections.
     pub fn await_serving(&self) {
-        let status = eventually("good health", START, || {
+        self.await_serving_behind(Duration::ZERO);
+    }
+
+    /// Waits until all replicas are in good health and accept connections, one of which may have to
+    /// do again what has taken the group this time.
+    pub fn await_serving_behind(&self, work: Duration) {
+        let status = eventually("good health", START + work, || {
             let status = self.status()?;
             status.healthy(self.members.len()).map(|()| status)
         });
         for id in status.servers().map(|replica| replica.id) {
             let what = format!("a connection to replica {id}");
-            eventually(&what, START, || TcpStream::connect(self.address(id)));
+            eventually(&what, START + work, || TcpStream::connect(self.address(id)));
         }
     }
 

@@ -168,7 +168,7 @@ pub fn run(service: &Service, requests: u64) -> Result<Outcome, String> {
     assert!(unknown <= CLIENTS, "{next} follows {}", served.count);
     served.count = next;
     group.start_replica(primary);
-    group.await_serving();
+    group.await_serving_behind(start.elapsed());
     served.ask(&group, FEW);
 
     let since = Instant::now();

@@ -6,8 +6,8 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
-use super::{follow, open_files};
 use super::time::{after, duration};
+use super::{follow, open_files};
 use crate::errno;
 use crate::execution::On;
 use crate::expirations;
