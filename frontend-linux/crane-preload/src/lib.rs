@@ -73,6 +73,7 @@ mod image;
 mod inbox;
 mod inherited;
 mod kept;
+mod known_files;
 mod maps;
 mod membership;
 mod memory;

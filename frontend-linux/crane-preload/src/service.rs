@@ -23,6 +23,7 @@ use crate::descriptors::Descriptors;
 use crate::execution::Connections;
 use crate::inbox::RingUse;
 use crate::memory::SharedObjects;
+use crate::net::KeptSites;
 use crate::numbers::Numbers;
 use crate::signals::PostedSignals;
 use crate::watch::Watches;
@@ -61,6 +62,7 @@ struct Service {
     /// those that have done so.
     holds: AtomicU32,
     held: AtomicU32,
+    sites: KeptSites,
     tables: LargeTables,
     numbers: [Numbers; PROCESSES],
     inbox: Rings,
@@ -174,6 +176,12 @@ pub(crate) fn numbers(process: usize) -> &'static Numbers {
 pub(crate) fn rings() -> *mut u8 {
     // SAFETY: a place in the mapping; nothing is read.
     unsafe { (&raw mut (*place()).inbox.0).cast() }
+}
+
+/// Returns the places in libc that programs have found.
+pub(crate) fn sites() -> &'static KeptSites {
+    // SAFETY: as above; zeros are none.
+    unsafe { &(*place()).sites }
 }
 
 /// Takes the tables of memory that was just made.

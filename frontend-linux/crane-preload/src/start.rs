@@ -25,6 +25,7 @@ use crate::hooks::{exits, files, numbered, open_files};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
+use crate::known_files::KnownFiles;
 use crate::memory;
 use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
@@ -181,7 +182,8 @@ fn take_genesis(
 }
 
 /// Puts the state of the run in place, before its first program, and gives its first thread the
-/// turn.
+/// turn. The state is made on the stack, which programs that come later need not touch.
+#[inline(never)]
 fn create(
     region: ServerSide,
     wake: c_int,
@@ -231,6 +233,7 @@ fn create(
         copy: [0; 64 * 1024],
         forked: false,
         noted: [0; 64],
+        known: KnownFiles::new(),
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
     let world = unsafe {
@@ -276,7 +279,9 @@ fn take_part(
     let region = inherited::map_region(daemons[0])?;
     world::set_region(region);
     let wake = inherited::keep(daemons[1])?;
-    refuse_io_uring();
+    if memory.is_none() {
+        refuse_io_uring();
+    }
     let (world, me, legacy) = match memory {
         Some(memory) => {
             let (world, legacy) = successor::attach(memory)?;
@@ -335,7 +340,7 @@ fn take_part(
 fn watch(region: ServerSide, wake: i32) -> Option<Text> {
     let mut unwatched = Text::new();
     // A text that is cut is better than none.
-    let _ = match net::spread(region, wake) {
+    let _ = match net::spread(region, wake, service::sites()) {
         Err(error) => write!(unwatched, "{NO_NET} (error {error})"),
         Ok(()) => match net::watch_clocks(region, monotonic) {
             Ok(()) => return None,
@@ -368,7 +373,8 @@ fn random(seed: [u8; 32], incarnation: Incarnation) -> ChaCha20Rng {
 }
 
 /// Makes the kernel answer `io_uring_setup` with ENOSYS (seccomp(2)), because its completions would
-/// bypass every hook. Servers that ask fall back to calls that have hooks.
+/// bypass every hook. Servers that ask fall back to calls that have hooks. Children and later
+/// programs have the filter as well.
 fn refuse_io_uring() {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;

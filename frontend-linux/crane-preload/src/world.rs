@@ -15,6 +15,7 @@ use crate::descriptors::Descriptors;
 use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
+use crate::known_files::KnownFiles;
 use crate::output::Output;
 use crate::processes::{Child, ProcessId, ProcessTable};
 use crate::signals;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     /// The kinds of uncovered calls that the daemon knows, each by a hash of its name: programs
     /// have the names themselves at different places.
     pub noted: [u64; 64],
+    /// Files that were executed.
+    pub known: KnownFiles,
 }
 
 impl World {

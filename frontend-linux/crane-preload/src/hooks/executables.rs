@@ -2,8 +2,10 @@
 
 use std::ffi::{CStr, c_int};
 
+use crane_core::execution::hash::RunningHash;
 use crane_shm::sys;
 
+use crate::known_files::FileVersion;
 use crate::words::PathSpace;
 use crate::world::World;
 
@@ -91,14 +93,23 @@ fn is_dynamic(head: &[u8]) -> Option<bool> {
 /// Puts the path and the contents of the file into the schedule hash.
 fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
     world.run.schedule.put_bytes(path.to_bytes());
-    world.run.schedule.put_bytes(head);
-    loop {
-        let World { run, copy, .. } = world;
-        match sys::read(file, copy) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => run.schedule.put_bytes(&copy[..length]),
+    let World { run, copy, known, .. } = world;
+    let mut contents = RunningHash::new();
+    contents.put_bytes(head);
+    let mut read = || {
+        loop {
+            match sys::read(file, copy) {
+                Ok(0) => return Some(contents.value()),
+                Ok(length) => contents.put_bytes(&copy[..length]),
+                Err(_) => return None,
+            }
         }
-    }
+    };
+    let hash = match facts_of_open(file) {
+        Ok(facts) => known.hash(FileVersion::of(&facts), kernels_second(), read),
+        Err(_) => read(),
+    };
+    run.schedule.put(hash.unwrap_or_default());
 }
 
 /// Returns whether two paths lead to the same file.
@@ -114,6 +125,24 @@ fn facts_of(path: &CStr) -> Result<libc::stat, c_int> {
     let arguments = [path.as_ptr() as usize, &raw mut facts as usize, 0, 0, 0, 0];
     // SAFETY: a live string; the kernel writes to a live structure.
     sys::checked(unsafe { sys::syscall(libc::SYS_stat, arguments) }).map(|_| facts)
+}
+
+fn facts_of_open(file: i32) -> Result<libc::stat, c_int> {
+    // SAFETY: as above.
+    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
+    let arguments = [file as usize, &raw mut facts as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes to a live structure.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) }).map(|_| facts)
+}
+
+/// Returns the second on the kernel's clock, by which it dates changes of files.
+fn kernels_second() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let place = (&raw mut now).addr();
+    let arguments = [libc::CLOCK_REALTIME_COARSE as usize, place, 0, 0, 0, 0];
+    // SAFETY: the kernel writes to a live structure.
+    unsafe { sys::syscall(libc::SYS_clock_gettime, arguments) };
+    now.tv_sec
 }
 
 /// Returns why the kernel would not run a file, or why the file cannot be examined first.

@@ -50,6 +50,7 @@ pub(crate) use arming::{arm_again, end_start, look};
 pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
+pub(crate) use sites::KeptSites;
 pub(crate) use touch::{can_read, can_write};
 pub(crate) use trap::exchange_stack;
 pub(crate) use tsc::{Permit, ReadClock, pass as pass_clock};
@@ -67,10 +68,10 @@ pub(crate) fn answer_by(answers: Answers) {
 
 /// Spreads the net, before the program's first instruction. `wake` is the descriptor by which the
 /// daemon is woken. Returns the kernel's error if it refuses.
-pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
+pub(crate) fn spread(region: ServerSide, wake: i32, sites: &KeptSites) -> Result<(), i32> {
     text::find();
     if answers::is_begun() {
-        sites::lead_around();
+        sites::lead_around(sites);
     }
     trap::install(wake);
     let round = arming::numbered(region.net_round());

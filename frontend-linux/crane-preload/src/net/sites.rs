@@ -6,11 +6,14 @@
 //! library's text: the same two instructions, and a jump back. No stack and no other register is
 //! touched, and who jumps to the call itself finds it where it was.
 //!
-//! This is done once, before the program's first instruction, when there is no other thread.
+//! This is done once, before the program's first instruction, when there is no other thread. The
+//! places are the same in every program of the server that has the same libc, and kept for those
+//! that come later.
 
 use std::arch::global_asm;
 use std::ops::Range;
 use std::slice;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crane_shm::sys;
 use crane_shm::table::{self, Class, InLibc, Waits};
@@ -48,21 +51,55 @@ unsafe extern "C" {
     static crane_net_sites: u8;
 }
 
+/// The places of sites in libc's texts, for all programs of the server. The one that begins writes
+/// them, and programs begin one at a time.
+pub(crate) struct KeptSites([KeptText; 4]);
+
+/// The sites of one text. Zeros are those of none.
+struct KeptText {
+    /// The length of the text, or 0.
+    length: AtomicUsize,
+    count: AtomicUsize,
+    /// The distances from its start.
+    places: [AtomicU32; ROOM / DETOUR],
+}
+
+impl KeptSites {
+    /// Returns the sites of a text, which are found if they are not kept, unless there is no room.
+    fn of(&self, code: &[u8]) -> Option<&KeptText> {
+        let length = |text: &KeptText| text.length.load(Ordering::Relaxed);
+        if let Some(known) = self.0.iter().find(|text| length(text) == code.len()) {
+            return Some(known);
+        }
+        let free = self.0.iter().find(|text| length(text) == 0)?;
+        let all = 0..code.len().saturating_sub(SITE - 1);
+        let sites = all.filter(|place| is_site(&code[*place..]));
+        let mut count = 0;
+        for (kept, place) in free.places.iter().zip(sites) {
+            kept.store(place as u32, Ordering::Relaxed);
+            count += 1;
+        }
+        free.count.store(count, Ordering::Relaxed);
+        free.length.store(code.len(), Ordering::Relaxed);
+        Some(free)
+    }
+}
+
 /// Leads the calls of libc's around the net that it lets pass. Where the system does not permit
 /// that, they raise traps.
-pub(super) fn lead_around() {
+pub(super) fn lead_around(kept: &KeptSites) {
     let detours = (&raw const crane_net_sites).addr();
     if protect(detours..detours + ROOM, libc::PROT_WRITE).is_err() {
         return;
     }
     let mut free = (detours..detours + ROOM).step_by(DETOUR);
     for found in text::found() {
-        lead_around_in(found, &mut free);
+        lead_around_in(found, kept, &mut free);
     }
     let _ = protect(detours..detours + ROOM, 0);
 }
 
-fn lead_around_in(found: Range<usize>, free: &mut impl Iterator<Item = usize>) {
+fn lead_around_in(found: Range<usize>, kept: &KeptSites, free: &mut impl Iterator<Item = usize>) {
     let pages = found.start & !(PAGE - 1)..found.end.next_multiple_of(PAGE);
     if protect(pages.clone(), libc::PROT_WRITE).is_err() {
         return;
@@ -70,26 +107,32 @@ fn lead_around_in(found: Range<usize>, free: &mut impl Iterator<Item = usize>) {
     // SAFETY: libc's text, which is mapped as a whole and may be written to; this thread is alone.
     let code =
         unsafe { slice::from_raw_parts_mut(found.start as *mut u8, found.end - found.start) };
-    for place in 0..code.len().saturating_sub(SITE - 1) {
-        let Some(number) = number_of(&code[place..place + SITE]) else { continue };
-        if !passes(number) {
-            continue;
-        }
+    let Some(sites) = kept.of(code) else { return };
+    for place in sites.places.iter().take(sites.count.load(Ordering::Relaxed)) {
+        let place = place.load(Ordering::Relaxed) as usize;
+        // Another libc of this length has other bytes there, and its calls raise traps.
+        let Some(site) = code.get_mut(place..).filter(|site| is_site(site)) else { continue };
+        let Some(number) = number_of(site) else { continue };
         let Some(detour) = free.next() else { break };
         let behind = found.start + place + SITE;
         let Some((bytes, jump)) = detour_of(number, detour, behind) else { break };
         // SAFETY: a detour that is free.
         unsafe { (detour as *mut [u8; DETOUR]).write(bytes) };
-        code[place..place + LOAD].copy_from_slice(&jump);
+        site[..LOAD].copy_from_slice(&jump);
     }
     let _ = protect(pages, 0);
 }
 
+/// Returns whether code begins with a call that the net lets pass.
+fn is_site(code: &[u8]) -> bool {
+    number_of(code).is_some_and(passes)
+}
+
 /// Returns the number of the call that these bytes make, if they make one.
 fn number_of(site: &[u8]) -> Option<u32> {
-    let (&first, rest) = site.split_first()?;
-    let (number, call) = rest.split_first_chunk::<4>()?;
-    (first == LOADS && *call == CALLS).then(|| u32::from_le_bytes(*number))
+    let (site, _) = site.split_first_chunk::<SITE>()?;
+    let [first, number @ .., calls, called] = *site;
+    (first == LOADS && [calls, called] == CALLS).then(|| u32::from_le_bytes(number))
 }
 
 /// Returns the code of a detour for a call that ends at `behind`, and the jump to it, or `None` if
