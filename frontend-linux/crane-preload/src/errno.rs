@@ -3,6 +3,8 @@
 
 use std::ffi::c_int;
 
+use crate::host_faults;
+
 /// Sets the calling thread's errno.
 pub(crate) fn set(error: c_int) {
     // SAFETY: libc gives a valid pointer to the thread's own errno.
@@ -20,6 +22,7 @@ pub(crate) fn answer(result: Result<usize, c_int>) -> isize {
     match result {
         Ok(value) => value as isize,
         Err(error) => {
+            host_faults::table(error);
             set(error);
             -1
         }

@@ -14,6 +14,7 @@ use crane_core::execution::turn::ThreadId;
 use libc::{c_int, pid_t};
 
 use crate::birth;
+use crate::host_faults;
 use crate::membership;
 use crate::net;
 use crate::numbers::{self, use_numbers};
@@ -81,7 +82,10 @@ pub(crate) fn make_child(
             world.threads[usize::from(thread.0)].tid = number.cast_unsigned();
             world.run.turn.start(thread);
         }
-        Err(_) => give_back(world, process, thread),
+        Err(error) => {
+            give_back(world, process, thread);
+            host_faults::making("fork", 0, error);
+        }
     }
     held.end();
     signals::set_mask(mask);

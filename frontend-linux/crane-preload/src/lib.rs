@@ -68,6 +68,7 @@ mod file_kind;
 mod fork;
 mod hold;
 mod hooks;
+mod host_faults;
 mod host_texts;
 mod image;
 mod inbox;

@@ -102,6 +102,8 @@ pub enum EndReason {
     DiskFull = 2,
     /// The group restarts the server, which has admitted everything up to that point.
     Restarted = 3,
+    /// This host has failed in a way that the program must not see, because others have not.
+    HostFault = 4,
 }
 
 impl EndReason {
@@ -110,6 +112,7 @@ impl EndReason {
             0 => None,
             2 => Some(Self::DiskFull),
             3 => Some(Self::Restarted),
+            4 => Some(Self::HostFault),
             _ => Some(Self::Unfit),
         }
     }
@@ -432,7 +435,8 @@ mod tests {
         server.put_trouble(b"fork is not covered");
         assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
         assert_eq!(daemon.end_reason(), None);
-        for end_reason in [EndReason::DiskFull, EndReason::Restarted, EndReason::Unfit] {
+        use EndReason::{DiskFull, HostFault, Restarted, Unfit};
+        for end_reason in [DiskFull, Restarted, HostFault, Unfit] {
             server.end_for(end_reason);
             assert_eq!(daemon.end_reason(), Some(end_reason));
         }

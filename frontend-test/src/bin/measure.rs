@@ -10,6 +10,7 @@ use std::time::Duration;
 use crane_test::e2e::alarm::OnFloor;
 use crane_test::e2e::cost::Pair;
 use crane_test::e2e::group::Group;
+use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
@@ -18,8 +19,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, idle, kills, languages, linear, old_copy, probes, prompt, replay, runtimes,
-    services, sick, siege, sizes, starts, steady, traps, wiped,
+    flood, healthy, host_events, idle, kills, languages, linear, old_copy, probes, prompt, replay,
+    runtimes, services, sick, siege, sizes, starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -44,6 +45,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure services [REQUESTS]  databases, caches and runtimes on three hosts: requests
                                        of eight clients, a proved checkpoint, a killed
                                        primary, a server from the checkpoint, 5000;
+                                       ONLY=TEXT for those whose name contains it
+       crane-measure host-events [ROUNDS]  a host ends a process, or fails at a call of its server,
+                                       20 times each: the others serve on;
                                        ONLY=TEXT for those whose name contains it
        crane-measure languages [RUNS]  racy servers in eight languages are equal on three
                                        disturbed replicas, 300 runs each
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
             Vec::new()
         }
         "alarm" => measure_alarm(),
+        "host-events" => measure_host_events(amount.unwrap_or(20)),
         "services" => measure_services(amount.unwrap_or(5000).into()),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
         "languages" => languages::measure(amount.unwrap_or(300) as usize),
@@ -371,6 +376,15 @@ fn measure_runtimes(connections: u64) -> Vec<String> {
         }
     }
     missed
+}
+
+fn measure_host_events(rounds: u32) -> Vec<String> {
+    let Some((machine, hosts, _hub)) = Hosts::take("host-events", 3) else {
+        return vec!["no hosts can be made here".into()];
+    };
+    let only = std::env::var("ONLY").unwrap_or_default();
+    host_events::run(&machine, &hosts, rounds, &only, |line| println!("{line}"));
+    Vec::new()
 }
 
 fn measure_services(requests: u64) -> Vec<String> {

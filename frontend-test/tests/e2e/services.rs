@@ -25,3 +25,9 @@ fn databases_live_through_an_image_a_kill_and_a_restore() {
 fn trees_of_processes_live_through_an_image_a_kill_and_a_restore() {
     live(&["a family of processes", "apache, prefork, cgi", "apache, event, cgi", "postgresql"]);
 }
+
+#[test]
+fn servers_with_workers_scripts_and_a_process_for_each_client_do_so_too() {
+    live(&["nginx, four workers", "nginx and php-fpm", "vsftpd", "redis that saves"]);
+    live(&["civetweb, cgi in sh", "lighttpd, cgi in perl", "lighttpd, cgi in php"]);
+}

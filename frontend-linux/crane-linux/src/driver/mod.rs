@@ -56,6 +56,7 @@ mod freeze;
 mod handle;
 mod hold;
 mod host;
+mod host_fault;
 mod incarnations;
 mod members;
 mod preferring;

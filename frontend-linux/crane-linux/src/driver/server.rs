@@ -151,6 +151,9 @@ impl<H: Host> Driver<H> {
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
             self.send_report_to_all();
+            if in_step {
+                self.clear_finding(FindingKind::HostFault);
+            }
         }
     }
 
@@ -196,9 +199,13 @@ impl<H: Host> Driver<H> {
         if !trouble.is_empty() {
             text.push_str(&format!(": {trouble}"));
         }
+        let mut pause = JUDGE_AFTER;
         match (stopped_for, end_reason) {
             (Some(why), _) => text = why,
             (None, Some(EndReason::DiskFull)) => text = self.ended_by_full_disk(clock, trouble),
+            (None, Some(EndReason::HostFault)) => {
+                (text, pause) = self.ended_by_host(clock, trouble);
+            }
             (None, _) => {
                 self.server.last_end.count(incarnation, clock);
                 if self.server.last_end.times > 1 {
@@ -216,7 +223,7 @@ impl<H: Host> Driver<H> {
         self.last_error = Some(text);
         self.reports[self.me().index()] = report;
         self.send_report_to_all();
-        self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
+        self.server.rebuild_at = Some(self.now() + pause);
         self.close_listeners();
         self.resign();
         self.judge_end();

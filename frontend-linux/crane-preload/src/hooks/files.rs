@@ -343,7 +343,11 @@ fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_
     }
     let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
     // SAFETY: these calls touch none of the program's memory.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(number, arguments) }))
+    let result = sys::checked(unsafe { sys::syscall(number, arguments) });
+    if let Err(error) = result {
+        room::check_open("fsync", descriptor, error);
+    }
+    errno::answer_int(result)
 }
 
 /// Returns the type (`S_IFMT`) of an open file, or `None` if the number leads nowhere or only to a

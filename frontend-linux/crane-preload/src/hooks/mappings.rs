@@ -7,6 +7,7 @@ use crane_shm::sys;
 use libc::off_t;
 
 use crate::errno;
+use crate::host_faults;
 use crate::memory;
 
 /// Makes a call that changes the mappings.
@@ -29,6 +30,11 @@ unsafe fn place(number: libc::c_long, arguments: [usize; 6]) -> *mut c_void {
     match unsafe { change(number, arguments) } {
         Ok(address) => std::ptr::with_exposed_provenance_mut(address),
         Err(error) => {
+            let (call, length) = match number {
+                libc::SYS_mremap => ("mremap", arguments[2]),
+                _ => ("mmap", arguments[1]),
+            };
+            host_faults::mapping(call, length, error);
             errno::set(error);
             libc::MAP_FAILED
         }

@@ -7,14 +7,21 @@ use std::ffi::{c_int, c_void};
 
 use libc::{iovec, off_t, size_t};
 
+use super::room;
+use crate::errno;
+
 /// Defines functions that make libc's own calls.
 macro_rules! placed {
-    ($($name:ident($($argument:ident: $kind:ty),*);)*) => {$(
+    ($($name:ident($file:ident: c_int, $($argument:ident: $kind:ty),*);)*) => {$(
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $kind),*) -> isize {
-            let real = real!($name: fn($($kind),*) -> isize);
+        unsafe extern "C" fn $name($file: c_int, $($argument: $kind),*) -> isize {
+            let real = real!($name: fn(c_int, $($kind),*) -> isize);
             // SAFETY: the caller's own arguments.
-            unsafe { real($($argument),*) }
+            let result = unsafe { real($file, $($argument),*) };
+            if result < 0 {
+                room::check_open(stringify!($name), $file, errno::current());
+            }
+            result
         }
     )*};
 }

@@ -19,6 +19,7 @@ use super::closing::close_plain;
 use crate::descriptors::lookup;
 use crate::errno;
 use crate::file_kind;
+use crate::host_faults;
 use crate::trouble::{self, NO_WAKE, Text};
 use crate::world;
 
@@ -48,26 +49,44 @@ fn end_server(call: &str, file: &[u8]) {
     trouble::end_server(EndReason::DiskFull, NO_ROOM, text.as_str(), NO_WAKE);
 }
 
-/// Ends the server if `error` says that a call found no room for the file at a path.
+/// Ends the server if `error` says that a call found no room for the file at a path, or that its
+/// disk fails.
 pub(super) fn check_path(call: &str, path: *const c_char, error: c_int) {
-    if is_full(error) && !path.is_null() {
+    if (is_full(error) || error == libc::EIO) && !path.is_null() {
         // SAFETY: the kernel has read the path, which the hook's caller gave.
         let path = unsafe { CStr::from_ptr(path) }.to_bytes();
-        let around =
-            path.iter().rposition(|byte| *byte == b'/').map_or(&b"."[..], |at| &path[..at]);
-        if !is_agreed(statfs_at(around)) {
+        let around = match path.iter().rposition(|byte| *byte == b'/') {
+            None => &b"."[..],
+            Some(0) => b"/",
+            Some(at) => &path[..at],
+        };
+        let about = statfs_at(around);
+        if is_full(error) && !is_agreed(about) {
             end_server(call, path);
         }
+        host_faults::disk(call, path, is_disk(about), error);
     }
 }
 
-/// Ends the server if `error` says that a call found no room for an open file. A device (/dev/full)
-/// answers the same on all replicas.
-fn check_open(call: &str, descriptor: c_int, error: c_int) {
-    if is_full(error) && is_file(descriptor) && !is_agreed(statfs_of(descriptor)) {
+/// Ends the server if `error` says that a call found no room for an open file, or that its disk
+/// fails. A device (/dev/full) answers the same on all replicas.
+pub(super) fn check_open(call: &str, descriptor: c_int, error: c_int) {
+    if (is_full(error) || error == libc::EIO) && is_file(descriptor) {
         let mut space = [0; 256];
-        end_server(call, name_of(descriptor, &mut space));
+        let about = statfs_of(descriptor);
+        if is_full(error) && !is_agreed(about) {
+            end_server(call, name_of(descriptor, &mut space));
+        }
+        host_faults::disk(call, name_of(descriptor, &mut space), is_disk(about), error);
     }
+}
+
+/// Returns whether a file system is neither in memory nor the kernel's own, which answer alike
+/// everywhere.
+fn is_disk(about: Option<libc::statfs>) -> bool {
+    const OWN: [libc::c_long; 4] =
+        [libc::TMPFS_MAGIC, libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC, libc::CGROUP2_SUPER_MAGIC];
+    about.is_some_and(|about| !OWN.contains(&about.f_type))
 }
 
 /// Returns whether the size of a file system is the group's: it is in memory, and in a cell.

@@ -57,7 +57,16 @@ unsafe extern "C" fn read(descriptor: c_int, start: *mut c_void, length: usize) 
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_read, arguments) }
     };
-    errno::answer(receive(descriptor, &mut one(start, length), RecvFlags::PLAIN, call))
+    let result = receive(descriptor, &mut one(start, length), RecvFlags::PLAIN, call);
+    errno::answer(looked_at("read", descriptor, result))
+}
+
+/// Returns the result of a read, unless the disk of the file fails.
+fn looked_at(call: &str, descriptor: c_int, result: Result<usize, c_int>) -> Result<usize, c_int> {
+    if let Err(error) = result {
+        room::check_open(call, descriptor, error);
+    }
+    result
 }
 
 #[unsafe(no_mangle)]
@@ -83,7 +92,8 @@ unsafe extern "C" fn readv(descriptor: c_int, start: *const iovec, count: c_int)
     let Some(spaces) = (unsafe { vector(start, count as usize) }) else {
         return errno::answer(call());
     };
-    errno::answer(receive(descriptor, spaces, RecvFlags::PLAIN, call))
+    let result = receive(descriptor, spaces, RecvFlags::PLAIN, call);
+    errno::answer(looked_at("readv", descriptor, result))
 }
 
 #[unsafe(no_mangle)]

@@ -17,6 +17,7 @@ use super::thread_attributes::AttributeMask;
 use super::time::limit as until_limit;
 use crate::bases;
 use crate::execution::On;
+use crate::host_faults;
 use crate::net;
 use crate::notes::full;
 use crate::processes;
@@ -132,6 +133,7 @@ unsafe extern "C" fn pthread_create(
     } else {
         world.threads[child.0 as usize] = NO_THREAD;
         world.run.turn.release(child);
+        host_faults::making("pthread_create", stack_of(attributes), result);
     }
     held.end();
     signals::set_mask(mask);
@@ -140,6 +142,16 @@ unsafe extern "C" fn pthread_create(
 
 unsafe extern "C" {
     fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
+}
+
+/// Returns the size of the stack that a thread with these attributes has.
+fn stack_of(attributes: *const pthread_attr_t) -> usize {
+    let mut size = 0;
+    if !attributes.is_null() {
+        // SAFETY: the caller's attributes, initialised as POSIX asks for.
+        unsafe { libc::pthread_attr_getstacksize(attributes, &raw mut size) };
+    }
+    size
 }
 
 fn is_detached(attributes: *const pthread_attr_t) -> bool {

@@ -48,6 +48,8 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) awaits_room: bool,
     /// The last ends of the program by a full disk.
     pub(in crate::driver) last_full: Ends,
+    /// The last end of a server for which this host had failed.
+    pub(in crate::driver) last_fault: Ends,
     /// The reason for which this replica itself ended the server, if it did.
     pub(in crate::driver) stopped_for: Option<String>,
     /// Whether the run is being ended so that the next one proves a checkpoint.

@@ -32,6 +32,8 @@ pub(in crate::driver) enum FindingKind {
     Uncut,
     /// The disk of the server's files is full.
     DiskFull,
+    /// This host has failed in a way that the server must not see.
+    HostFault,
     /// The server's files in this directory, which are in memory, have no room.
     MemoryFull(&'static str),
     /// The program makes a call that no hook sees, with its number and its place.

@@ -216,6 +216,28 @@ fn a_server_whose_disk_is_full_is_built_again_when_there_is_room() {
 }
 
 #[test]
+fn a_server_for_which_its_host_has_failed_is_built_again_after_longer_and_longer() {
+    let (mut group, place, _) = Group::with_backups();
+    for (times, milliseconds) in [(1, 1000), (2, 2000), (3, 4000)] {
+        let run = group.drivers[place].host().scripts.len();
+        let (ending, trouble) = (Ending::Killed(libc::SIGKILL), "read of /x: EIO".into());
+        let end_reason = Some(EndReason::HostFault);
+        let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason };
+        group.input(place, DriverInput::Server(run as u64, ServerChange::Ended(end)));
+        group.run(milliseconds * 9 / 10);
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.host().scripts.len(), run, "the {times}th time");
+        let texts = driver.watch.texts(true);
+        assert!(texts[0].contains("an error of this host") && texts[0].contains("read of /x: EIO"));
+        group.run(1000);
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.host().scripts.len(), run + 1, "the {times}th time");
+    }
+    group.run(5000);
+    assert!(group.drivers[place].watch.texts(true).is_empty());
+}
+
+#[test]
 fn full_files_in_memory_are_faults_of_their_own_while_they_are_full() {
     let mut group = Group::new();
     group.run(1000);
