@@ -52,6 +52,7 @@ pub(crate) fn make_child(
         held.end();
         return Err(libc::EAGAIN);
     };
+    held.world().makers.set(process, me);
     processors::set_wish(Some(thread), processors::wish(Some(me)));
     processes::set_has_made();
     if !held.world().forked {
@@ -135,6 +136,8 @@ pub(crate) extern "C" fn begin_child() {
     };
     let parent = membership::number().expect("the thread that makes a child takes part");
     processes::set_own(process);
+    // Signals that the kernel keeps are its parent's.
+    signals::kept::forget_owed();
     use_numbers(service::numbers(process.0.into()));
     world::begin_process();
     stack::inherit(thread, parent);

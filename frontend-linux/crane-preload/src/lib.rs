@@ -42,6 +42,7 @@
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
 //! | [`processes`], [`fork`], [`birth`] | the program's processes, and how they begin |
+//! | [`parents`] | what they hear of their parents' ends |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -81,6 +82,7 @@ mod notes;
 mod numbers;
 mod output;
 mod outside;
+mod parents;
 mod posting;
 mod processes;
 mod processors;

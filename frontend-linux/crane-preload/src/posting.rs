@@ -13,8 +13,11 @@ use crane_core::execution::turn::{ThreadId, Woken};
 use crane_shm::sys;
 use libc::siginfo_t;
 
+use crate::execution::On;
 use crate::processes::{self, ProcessId};
+use crate::readiness;
 use crate::signals::{self, DefaultAction, Disposition};
+use crate::turn;
 use crate::world::{PreloadThread, World};
 
 /// The receiver of a signal.
@@ -65,7 +68,7 @@ pub(crate) fn send(
         // All threads block the signal, so the kernel keeps it, whatever its disposition is.
         None => {
             keep_in_kernel(world, target, info);
-            wake_waiter(world, target, bit);
+            wake_observers(world, target, bit);
             Route::Sent
         }
         // The schedule must know of an end among several processes: a thread ends its own.
@@ -97,6 +100,9 @@ pub(crate) fn send(
 /// is in a handler then, and has no mask of the program's.
 // specs: S17
 pub(crate) fn send_end_of_child(world: &mut World, process: ProcessId, info: &siginfo_t) {
+    if process != processes::own() {
+        return send_to_other(world, process, Target::Process(process), info);
+    }
     let bit = signals::bit(info.si_signo);
     let receiver = first_thread(world, process, |thread| thread.awaited & bit != 0)
         .or_else(|| first_thread(world, process, |_| true));
@@ -109,18 +115,93 @@ pub(crate) fn send_end_of_child(world: &mut World, process: ProcessId, info: &si
 
 /// Sends a signal to a process other than the calling thread's.
 // specs: S17
-fn send_to_other(world: &mut World, process: ProcessId, target: Target, info: &siginfo_t) {
+pub(crate) fn send_to_other(
+    world: &mut World,
+    process: ProcessId,
+    target: Target,
+    info: &siginfo_t,
+) {
     let bit = signals::bit(info.si_signo);
-    let receiver = match target {
-        Target::Thread(thread) => Some(thread),
-        Target::Process(_) => receiver(world, None, process, info.si_signo)
-            .or_else(|| first_thread(world, process, |thread| thread.awaited & bit != 0))
-            .or_else(|| first_thread(world, process, |_| true)),
+    let accepting = match target {
+        Target::Thread(thread) => accepts(world, None, thread, bit).then_some(thread),
+        Target::Process(_) => receiver(world, None, process, info.si_signo),
     };
+    let receiver = accepting.or_else(|| match target {
+        Target::Thread(thread) => Some(thread),
+        Target::Process(_) => first_thread(world, process, |thread| thread.awaited & bit != 0)
+            .or_else(|| first_thread(world, process, |_| true)),
+    });
     // A process that has no thread is about to have one.
     let Some(receiver) = receiver else { return };
     if signals::post(receiver, info) {
         interrupt(world, receiver);
+    }
+    if accepting.is_none() {
+        wake_observers(world, target, bit);
+    }
+}
+
+/// Gives the kernel the signals that were posted to threads of this process which block them, so
+/// that whoever looks for them finds them there. `me` has the turn.
+// specs: S17
+#[inline]
+pub(crate) fn settle(world: &mut World, me: ThreadId) {
+    if signals::any() {
+        settle_posted(world, me);
+    }
+}
+
+#[cold]
+fn settle_posted(world: &mut World, me: ThreadId) {
+    let mut from = 0;
+    while let Some(thread) = signals::first_receiver_from(from) {
+        from = u32::from(thread.0) + 1;
+        let PreloadThread { process, tid, .. } = world.threads[usize::from(thread.0)];
+        if process != processes::own() {
+            continue;
+        }
+        let blocked = if thread == me { signals::blocked() } else { signals::blocked_of(tid) };
+        while let Some(info) = signals::take_blocked(thread, blocked) {
+            hand_on(world, me, thread, &info);
+        }
+    }
+}
+
+/// Sets the mask of the calling thread, which has the turn, and returns the one before. A signal
+/// that the kernel has kept and that ends the process ends it here: the schedule must know.
+// specs: S17
+pub(crate) fn open_mask(me: ThreadId, mask: u64) -> u64 {
+    if let Some(signal) = fatal_outside(mask) {
+        turn::end_process_by(me, signal);
+    }
+    signals::set_mask(mask)
+}
+
+/// Returns a signal that the kernel keeps and that ends this process under another mask, if it is
+/// not the only one.
+pub(crate) fn fatal_outside(mask: u64) -> Option<c_int> {
+    if !processes::has_made() {
+        return None;
+    }
+    signals::each(signals::pending() & !mask).find(|signal| {
+        signals::disposition(*signal) == Disposition::Kernel
+            && signals::default_action(*signal) == DefaultAction::End
+    })
+}
+
+/// Hands a signal on that was posted to a thread which blocks it, to another thread or the kernel.
+/// `me` has the turn.
+pub(crate) fn hand_on(world: &mut World, me: ThreadId, thread: ThreadId, info: &siginfo_t) {
+    let target = match info.si_code {
+        libc::SI_TKILL => Target::Thread(thread),
+        _ => Target::Process(processes::own()),
+    };
+    match send(world, Some(me), target, info) {
+        Route::Sent => {}
+        Route::Caller => {
+            signals::post(me, info);
+        }
+        Route::Kernel => keep_in_kernel(world, target, info),
     }
 }
 
@@ -194,10 +275,13 @@ pub(crate) fn keep_in_kernel(world: &mut World, target: Target, info: &siginfo_t
     // A signalfd may have it.
     world.outside.touched = true;
     let (process, signal) = (sys::pid() as usize, info.si_signo as usize);
-    let record = std::ptr::from_ref(info).addr();
-    // The kernel does not let a thread send a record to another thread as if a person or the kernel
-    // sent it, and makes the same record by itself.
-    let plain = info.si_code >= 0 || info.si_code == libc::SI_TKILL;
+    // The kernel makes the same record of a plain signal by itself.
+    // SAFETY: the record of a sent signal, which one of a child is as well.
+    let is_own = unsafe { info.si_pid() } == sys::pid();
+    let plain = is_own && [libc::SI_USER, libc::SI_TKILL].contains(&info.si_code);
+    signals::kept::owe(info);
+    let info = signals::kept::disguise(info);
+    let record = (&raw const info).addr();
     let (call, arguments) = match target {
         Target::Process(_) if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
         Target::Process(_) => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
@@ -211,6 +295,21 @@ pub(crate) fn keep_in_kernel(world: &mut World, target: Target, info: &siginfo_t
     };
     // SAFETY: the kernel reads the record, which lives during the call.
     unsafe { sys::syscall(call, arguments) };
+}
+
+/// Wakes whoever waits for a signal that all threads of its process block.
+fn wake_observers(world: &mut World, target: Target, bit: u64) {
+    wake_waiter(world, target, bit);
+    for at in 0..world.descriptors.outside().len() {
+        let place = world.descriptors.outside()[at];
+        let World { run, descriptors, watches, .. } = &mut *world;
+        let description = descriptors.at(place);
+        if description.signals.is_some_and(|wanted| wanted & bit != 0) {
+            description.edges = description.edges.wrapping_add(1);
+            run.turn.wake(On::Read(place).key(), u32::MAX);
+            readiness::suspect(run, descriptors, watches, place);
+        }
+    }
 }
 
 /// Wakes the first thread that waits for a signal by sigwait(3) or its family.

@@ -167,6 +167,11 @@ impl ProcessTable {
         &mut self.table[usize::from(process.0)]
     }
 
+    /// Returns a process, to read it.
+    pub(crate) fn get(&self, process: ProcessId) -> &Process {
+        &self.table[usize::from(process.0)]
+    }
+
     /// Returns the processes that run, by number.
     pub(crate) fn running(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
         let all = self.table[..self.used_below].iter().enumerate();

@@ -29,6 +29,7 @@ use crate::memory;
 use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
+use crate::parents::Makers;
 use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
@@ -221,6 +222,7 @@ fn create(
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         processes: ProcessTable::new(sys::pid()),
+        makers: Makers::new(),
         awaited: 0,
         next_port: FIRST_PORT,
         unix: UnixSockets::new(),

@@ -17,6 +17,7 @@ use crate::expirations;
 use crate::hooks::open_files;
 use crate::inherited;
 use crate::numbers;
+use crate::parents;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
@@ -70,7 +71,9 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
 /// handlers. The descriptors that the kernel has closed are left to the caller.
 pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let own = processes::own();
+    parents::on_exec(world, own, me);
     world.remove_threads(own, Some(me));
+    let wished = world.threads[usize::from(me.0)].at_parents_end;
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
     let process = world.processes.at(own);
@@ -83,7 +86,8 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
         world.run.turn.wake(On::Member(parent).key(), u32::MAX);
     }
     *world.watches.set_of(usize::from(me.0)) = PollSet::EMPTY;
-    world.threads[usize::from(me.0)] = PreloadThread { process: own, ..NO_THREAD };
+    world.threads[usize::from(me.0)] =
+        PreloadThread { process: own, at_parents_end: wished, ..NO_THREAD };
     numbers::use_numbers(service::numbers(own.0.into()));
 }
 

@@ -22,7 +22,7 @@ use crate::hold;
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
-use crate::posting::interrupt;
+use crate::posting::{self, interrupt};
 use crate::processes;
 use crate::script;
 use crate::service;
@@ -269,9 +269,11 @@ impl Held {
             // Both are read each time, because a handler may change them.
             end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
-            if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo)
-                && !blocked
-            {
+            if blocked {
+                posting::hand_on(self.world(), me, me, &info);
+                continue;
+            }
+            if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo) {
                 ran = true;
                 restarts &= this;
             }
@@ -422,7 +424,12 @@ fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
             end_if_fatal(me, info.si_signo);
-            signals::send_behind(&info);
+            if signals::blocked_by_program() & signals::bit(info.si_signo) == 0 {
+                signals::send_behind(&info);
+            } else if let Some(mut held) = enter() {
+                posting::hand_on(held.world(), me, me, &info);
+                held.leave();
+            }
         }
     }
 }
@@ -442,10 +449,15 @@ pub(crate) fn end_by(end: EndBySignal) {
 #[inline]
 fn end_if_fatal(me: ThreadId, signal: libc::c_int) {
     if processes::has_made() && signals::is_fatal(signal) {
-        membership::set_inside(me);
-        let held = Held { me, cancellable: false, cancelled: false, hears: false };
-        END.get().expect("it is set before the first call")(held, signal);
+        end_process_by(me, signal);
     }
+}
+
+/// Ends the process of the calling thread, which has the turn, by a signal.
+pub(crate) fn end_process_by(me: ThreadId, signal: libc::c_int) {
+    membership::set_inside(me);
+    let held = Held { me, cancellable: false, cancelled: false, hears: false };
+    END.get().expect("it is set before the first call")(held, signal);
 }
 
 fn pass_to(next: ThreadId) {

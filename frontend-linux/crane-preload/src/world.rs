@@ -16,6 +16,7 @@ use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
+use crate::parents::Makers;
 use crate::processes::{Child, ProcessId, ProcessTable};
 use crate::signals;
 use crate::timers::Timers;
@@ -56,6 +57,8 @@ pub(crate) struct World {
     pub threads: [PreloadThread; THREADS],
     /// The program's processes.
     pub processes: ProcessTable,
+    /// The threads that have made them.
+    pub makers: Makers,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.
@@ -81,6 +84,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Returns the kernel's number of a process.
+    pub(crate) fn number_of(&self, process: ProcessId) -> libc::pid_t {
+        self.processes.get(process).number
+    }
+
     /// Removes the threads of a process, all but one, which has the turn.
     pub(crate) fn remove_threads(&mut self, process: ProcessId, stays: Option<ThreadId>) {
         for other in (0..THREADS as u16).map(ThreadId).filter(|other| Some(*other) != stays) {
@@ -135,6 +143,8 @@ pub(crate) struct PreloadThread {
     pub awaited: u64,
     /// Whether a signal ended the thread's wait.
     pub signalled: bool,
+    /// The signal that the thread gets when its process's parent ends, or 0.
+    pub at_parents_end: libc::c_int,
     /// The child process for which the thread waits.
     pub child: Option<Child>,
     /// The function that the thread runs.
@@ -170,6 +180,7 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     futex_bits: 0,
     awaited: 0,
     signalled: false,
+    at_parents_end: 0,
     child: None,
     routine: None,
     argument: ptr::null_mut(),

@@ -2,6 +2,7 @@
 //! part has ended at a clock value, and its status is in the table of processes. About others the
 //! library asks the kernel (see `outside`): the moment of their end is particular to this host.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 
@@ -9,6 +10,7 @@ use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
+use super::process_descriptors;
 use super::usage::NOTHING;
 use crate::errno;
 use crate::execution::On;
@@ -193,6 +195,7 @@ unsafe extern "C" fn waitid(
         // SAFETY: the caller's own arguments.
         sys::checked(unsafe { sys::syscall(libc::SYS_waitid, arguments) })
     };
+    let given = options;
     let once = || {
         // SAFETY: all fields are integers, for which zero is a value.
         let mut own: siginfo_t = unsafe { std::mem::zeroed() };
@@ -210,6 +213,20 @@ unsafe extern "C" fn waitid(
         }
         0
     };
+    if let Some(meant) = process_descriptors::meant(kind, id) {
+        let options = if meant.waits { options } else { options | libc::WNOHANG };
+        let child = Child { kind: libc::P_PID, id: meant.number.cast_unsigned(), options };
+        let found = Cell::new(false);
+        let report = |ended: EndedChild| {
+            found.set(true);
+            report(ended)
+        };
+        if let Some(result) = wait_in_turn(child, report, once) {
+            let is_early = !meant.waits && given & libc::WNOHANG == 0 && !found.get();
+            let result = if is_early { result.and(Err(libc::EAGAIN)) } else { result };
+            return errno::answer_int(result);
+        }
+    }
     let result = wait_in_turn(Child { kind, id, options }, report, once);
     errno::answer_int(result.unwrap_or_else(|| kernel(info, options)))
 }

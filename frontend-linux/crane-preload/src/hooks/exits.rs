@@ -12,6 +12,7 @@ use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 use libc::pid_t;
 
+use super::process_descriptors;
 use super::shared;
 use super::transfer::release;
 use crate::clone;
@@ -21,6 +22,7 @@ use crate::hold;
 use crate::inherited;
 use crate::net;
 use crate::numbers::forget_numbers;
+use crate::parents;
 use crate::posting;
 use crate::processes::{self, ProcessId};
 use crate::service;
@@ -98,6 +100,7 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
     expirations::end_all_of(world, process, None);
+    parents::on_end_of_process(world, process);
     notify_parent(world, process, status);
     world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
@@ -182,6 +185,7 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
 /// Tells the parent of a process that it ends.
 fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
     let number = world.processes.at(process).number;
+    process_descriptors::on_end(world, number);
     let Some(parent) = world.processes.end(process, status, |parent| {
         service::forgets(parent.0.into()).load(Ordering::Relaxed) != 0
     }) else {

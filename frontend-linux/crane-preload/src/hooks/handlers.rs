@@ -56,6 +56,7 @@ fn exchange_followed(signal: c_int, new: Option<&Action>) -> Action {
         let forgets = new.is_ignored() || new.flags & libc::SA_NOCLDWAIT as usize != 0;
         let own = processes::own();
         service::forgets(own.0.into()).store(forgets.into(), Ordering::Relaxed);
+        signals::kept::check();
     }
     signals::exchange_own(signal, new)
 }

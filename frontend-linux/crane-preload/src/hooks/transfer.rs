@@ -11,6 +11,7 @@ use libc::iovec;
 use super::conversation::{receive_from, send_to};
 use super::counts;
 use super::follow::follow;
+use super::kernel_objects;
 use super::parts::{
     RecvFlags, at_once, is_stream, length, raise_broken_pipe, space_of, write_part,
 };
@@ -97,6 +98,12 @@ pub(super) fn receive(
             }
             DescriptionKind::Timer(_) => counts::read(world, place, spaces),
             DescriptionKind::Epoll => Err(libc::EINVAL),
+            DescriptionKind::Kernel if world.descriptors.at(place).process().is_some() => {
+                Err(libc::EINVAL)
+            }
+            DescriptionKind::Kernel if world.descriptors.at(place).signals.is_some() => {
+                kernel_objects::read_signals(&mut held, descriptor, spaces)
+            }
             DescriptionKind::Kernel => {
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0;
                 let result = match waits && !ready && length(spaces) > 0 {
@@ -162,6 +169,9 @@ pub(super) fn send(
                     _ if sent > 0 => Ok(sent),
                     result => result,
                 }
+            }
+            DescriptionKind::Kernel if world.descriptors.at(place).process().is_some() => {
+                Err(libc::EINVAL)
             }
             kind @ (DescriptionKind::Channel { .. } | DescriptionKind::Kernel) => {
                 if waits && is_childs(world, place) {

@@ -134,6 +134,12 @@ pub(crate) fn has_floor() -> bool {
     answers::is_begun()
 }
 
+/// Returns whether an option of prctl(2) is about the signal at the end of the parent, which a hook
+/// answers where children take part.
+pub(crate) fn is_of_parent(option: i32) -> bool {
+    [libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG].contains(&option)
+}
+
 /// Lets the calling thread's calls pass, because it is about to end.
 pub(crate) fn let_end() {
     set_word(word() & !1);

@@ -246,7 +246,7 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
     let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();
-    if is_native && (is_thread || is_answered(number, is_libc, is_serial)) {
+    if is_native && (is_thread || is_answered(number, arguments[0], is_libc)) {
         context.answer_by_hook(trap.number);
         return call_sites::count(site, number);
     }
@@ -278,15 +278,16 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
 
 /// Returns whether a hook answers a call of the calling thread.
 // specs: S12
-fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
+fn is_answered(number: c_long, first: usize, is_libc: bool) -> bool {
     // libc's own locks: threads that run side by side meet at them at any time, so waiting there
     // must move no clock. One at a time, they meet in the turn. The same holds for what libc asks
     // once, in the first thread that needs it: how much memory and how many processors there are.
     let is_of_any_thread = is_libc
-        && !is_serial
+        && !SERIAL.load(Ordering::Relaxed)
         && [libc::SYS_futex, libc::SYS_sysinfo, libc::SYS_sched_getaffinity].contains(&number);
     let has_answer = match number {
         libc::SYS_futex => answers::is_begun(),
+        libc::SYS_prctl => answers::is_begun() && super::is_of_parent(first as i32),
         _ => answers::has_hook(number),
     };
     has_answer && !is_of_any_thread && membership::takes_part()

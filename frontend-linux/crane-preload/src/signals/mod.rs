@@ -31,6 +31,7 @@ use crate::world;
 pub(crate) mod action;
 pub(crate) mod ends;
 pub(crate) mod frame;
+pub(crate) mod kept;
 pub(crate) mod masks;
 mod posted;
 mod records;
@@ -40,17 +41,18 @@ pub(crate) mod within;
 use action::ProgramHandler;
 pub(crate) use action::{Action, exchange, restore_default};
 use ends::own_end;
+pub(crate) use kept::pending;
 use masks::LAST;
-pub(crate) use masks::{
-    bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
-};
+pub(crate) use masks::{bit, block_all, block_one, blocked, blocked_of, each, mask_at, set_mask};
 pub(crate) use posted::{
-    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_news,
-    use_table, waits,
+    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_blocked,
+    take_news, use_table, waits,
 };
-pub(crate) use records::{is_kernels_of_child, of_child, sent_by_self, sent_by_timer};
+pub(crate) use records::{
+    is_kernels_of_child, mark_own, of_child, sent_by, sent_by_kernel, sent_by_self, sent_by_timer,
+};
 use records::{is_own_of_child, is_own_sent, is_own_timer};
-pub(crate) use within::{send_behind, send_to_self};
+pub(crate) use within::{blocked_by_program, send_behind, send_to_self};
 
 /// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,11 +161,14 @@ extern "C" fn on_signal(
     // A child after fork has a copy of the whole state, and takes no part.
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
     // SAFETY: the kernel's own record, or one that this process sent.
-    let record = unsafe { &*info };
+    let record = unsafe { &mut *info };
     if ours && is_kernels_of_child(record) {
         processes::hear_of_end(record);
+    }
+    if ours && !kept::receive(record) {
         return false;
     }
+    let record = &*record;
     if ours && part != Membership::None {
         note_foreign(record);
     }
@@ -193,7 +198,9 @@ extern "C" fn on_signal(
 fn note_foreign(info: &siginfo_t) {
     let sender = match info.si_code {
         // SAFETY: these have a sender.
-        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL if unsafe { is_own_sent(info) } => {
+        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL | libc::SI_KERNEL
+            if unsafe { is_own_sent(info) } =>
+        {
             sys::pid()
         }
         // SAFETY: as above.
