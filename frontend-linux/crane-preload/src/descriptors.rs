@@ -9,7 +9,6 @@
 
 use std::sync::atomic::Ordering;
 
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
 use crane_core::slab::Slab;
 use crane_core::wire::Endpoint;
@@ -18,46 +17,10 @@ use heapless::Vec;
 use crate::capacities::DESCRIPTIONS;
 use crate::numbers::{NONE, Numbers, numbers, place_of};
 pub(crate) use crate::numbers::{TableEntry, lookup};
+pub(crate) use crate::objects::{DescriptionKind, Notice, OfProcess, TimerIndex};
 
 /// The number of descriptions in a table that is checked after each change.
 const SMALL: usize = 1 << 8;
-
-/// The place of a timer in its table (see `timers`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TimerIndex(pub u16);
-
-/// The object behind a description.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum DescriptionKind {
-    /// A TCP socket that is neither listening nor connected.
-    Socket,
-    /// A listening socket.
-    Listener(ListenerIndex),
-    /// A client's connection.
-    Conn(ConnIndex),
-    /// An epoll instance.
-    Epoll,
-    /// One end of a pipe, socket pair or eventfd between threads; `peer` is the other end.
-    Channel {
-        /// The other end's description, or this one.
-        peer: TableEntry,
-    },
-    /// A timerfd.
-    Timer(TimerIndex),
-    /// The source of random bytes.
-    Random,
-    /// An object that only the kernel knows.
-    Kernel,
-}
-
-/// The process that a description stands for (pidfd_open(2)).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct OfProcess {
-    /// The kernel's number of the process.
-    pub number: i32,
-    /// Whether the process has ended.
-    pub ended: bool,
-}
 
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +65,8 @@ pub(crate) struct Description {
     pub signals: Option<u64>,
     /// The process that it stands for (see [`Descriptors::set_process`]).
     process: Option<OfProcess>,
+    /// The signals that tell of its readiness.
+    pub notice: Notice,
     /// Whether it is in [`Descriptors::outside`].
     listed: bool,
     /// Of one end of a pipe: whether the process has closed the other end.
@@ -164,6 +129,7 @@ const FRESH: Description = Description {
     shared: false,
     signals: None,
     process: None,
+    notice: Notice::NONE,
     listed: false,
     lone: false,
     number: -1,

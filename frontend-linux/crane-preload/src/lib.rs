@@ -24,7 +24,8 @@
 //! | [`capacities`] | the sizes of the tables |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`], [`service`] | all state of the server's run; the memory that has it |
-//! | [`descriptors`], [`numbers`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`descriptors`], [`objects`], [`numbers`] | what is behind file descriptors |
+//! | [`inbox`], [`output`] | the bytes of clients, and those for them |
 //! | [`file_kind`] | kinds of files |
 //! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
 //! | [`memory`], [`maps`] | memory that processes share; the mappings |
@@ -36,6 +37,7 @@
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
+//! | [`notices`] | signals that tell of descriptors' readiness |
 //! | [`notes`] | notes for the daemon about calls that are not covered |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
 //! | [`net`] | calls that bypass the hooks |
@@ -79,7 +81,9 @@ mod membership;
 mod memory;
 mod net;
 mod notes;
+mod notices;
 mod numbers;
+mod objects;
 mod output;
 mod outside;
 mod parents;

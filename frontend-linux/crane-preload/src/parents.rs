@@ -106,24 +106,3 @@ pub(crate) fn is_wish(number: usize) -> Option<c_int> {
     let signal = c_int::try_from(number).ok()?;
     (signal == 0 || signals::bit(signal) != 0).then_some(signal)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wish_is_a_signal_or_none() {
-        assert_eq!(is_wish(0), Some(0));
-        assert_eq!(is_wish(64), Some(64));
-        assert_eq!(is_wish(65), None);
-        assert_eq!(is_wish(usize::MAX), None);
-        assert_eq!(is_wish(1 << 32), None, "the kernel takes a long");
-    }
-
-    #[test]
-    fn each_process_has_a_maker() {
-        let mut makers = Makers::new();
-        makers.set(ProcessId(3), ThreadId(7));
-        assert_eq!((makers.of(ProcessId(3)), makers.of(ProcessId(4))), (ThreadId(7), ThreadId(0)));
-    }
-}

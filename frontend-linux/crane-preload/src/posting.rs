@@ -8,16 +8,18 @@
 //! it has a handler, is blocked, or ends the process.
 
 use std::ffi::c_int;
+use std::sync::OnceLock;
 
 use crane_core::execution::turn::{ThreadId, Woken};
 use crane_shm::sys;
 use libc::siginfo_t;
 
 use crate::execution::On;
+use crate::membership;
 use crate::processes::{self, ProcessId};
 use crate::readiness;
 use crate::signals::{self, DefaultAction, Disposition};
-use crate::turn;
+use crate::turn::Held;
 use crate::world::{PreloadThread, World};
 
 /// The receiver of a signal.
@@ -65,6 +67,12 @@ pub(crate) fn send(
         Target::Process(process) => receiver(world, caller, process, signal),
     };
     match receiver {
+        // One waits for it in a call, so the kernel keeps it for that.
+        Some(thread) if awaits(world, thread, bit) => {
+            keep_in_kernel(world, Target::Thread(thread), info);
+            world.run.turn.wake_thread(thread, Woken::Called);
+            Route::Sent
+        }
         // All threads block the signal, so the kernel keeps it, whatever its disposition is.
         None => {
             keep_in_kernel(world, target, info);
@@ -162,7 +170,8 @@ fn settle_posted(world: &mut World, me: ThreadId) {
         }
         let blocked = if thread == me { signals::blocked() } else { signals::blocked_of(tid) };
         while let Some(info) = signals::take_blocked(thread, blocked) {
-            hand_on(world, me, thread, &info);
+            let awaited = world.threads[usize::from(thread.0)].awaited;
+            hand_on(world, me, thread, &info, awaited);
         }
     }
 }
@@ -172,7 +181,7 @@ fn settle_posted(world: &mut World, me: ThreadId) {
 // specs: S17
 pub(crate) fn open_mask(me: ThreadId, mask: u64) -> u64 {
     if let Some(signal) = fatal_outside(mask) {
-        turn::end_process_by(me, signal);
+        end_process_by(me, signal);
     }
     signals::set_mask(mask)
 }
@@ -189,20 +198,38 @@ pub(crate) fn fatal_outside(mask: u64) -> Option<c_int> {
     })
 }
 
+/// Sends a signal because of what a call, or the admission of an op, has done. `caller` is the thread
+/// that makes the call: its own signal comes at the call's end.
+pub(crate) fn send_in_call(
+    world: &mut World,
+    caller: Option<ThreadId>,
+    target: Target,
+    info: &siginfo_t,
+) {
+    match send(world, caller, target, info) {
+        Route::Sent => {}
+        Route::Caller | Route::Kernel if caller.is_some_and(|me| signals::post(me, info)) => {}
+        Route::Caller | Route::Kernel => keep_in_kernel(world, target, info),
+    }
+}
+
 /// Hands a signal on that was posted to a thread which blocks it, to another thread or the kernel.
-/// `me` has the turn.
-pub(crate) fn hand_on(world: &mut World, me: ThreadId, thread: ThreadId, info: &siginfo_t) {
+/// `me` has the turn. The thread takes those that it awaits from the kernel itself.
+pub(crate) fn hand_on(
+    world: &mut World,
+    me: ThreadId,
+    thread: ThreadId,
+    info: &siginfo_t,
+    awaited: u64,
+) {
+    if awaited & signals::bit(info.si_signo) != 0 {
+        return keep_in_kernel(world, Target::Thread(thread), info);
+    }
     let target = match info.si_code {
         libc::SI_TKILL => Target::Thread(thread),
         _ => Target::Process(processes::own()),
     };
-    match send(world, Some(me), target, info) {
-        Route::Sent => {}
-        Route::Caller => {
-            signals::post(me, info);
-        }
-        Route::Kernel => keep_in_kernel(world, target, info),
-    }
+    send_in_call(world, Some(me), target, info);
 }
 
 /// Returns the first thread of a process that is wanted.
@@ -243,18 +270,25 @@ pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
     }
 }
 
-/// Returns the thread that receives a signal for a process: the first that does not block it.
+/// Returns the thread that receives a signal for a process: the first that does not block it, or
+/// waits for it.
 pub(crate) fn receiver(
     world: &World,
     caller: Option<ThreadId>,
     process: ProcessId,
     signal: c_int,
 ) -> Option<ThreadId> {
+    let bit = signals::bit(signal);
     let mut threads = (0..world.threads.len() as u16).map(ThreadId);
     threads.find(|thread| {
         world.threads[usize::from(thread.0)].process == process
-            && accepts(world, caller, *thread, signals::bit(signal))
+            && (accepts(world, caller, *thread, bit) || awaits(world, *thread, bit))
     })
+}
+
+/// Returns whether a thread waits for a signal by sigwait(3) or its family.
+fn awaits(world: &World, thread: ThreadId, bit: u64) -> bool {
+    world.threads[usize::from(thread.0)].awaited & bit != 0 && world.run.turn.is_waiting(thread)
 }
 
 /// Returns whether a thread lives and does not block a signal.
@@ -278,16 +312,18 @@ pub(crate) fn keep_in_kernel(world: &mut World, target: Target, info: &siginfo_t
     // The kernel makes the same record of a plain signal by itself.
     // SAFETY: the record of a sent signal, which one of a child is as well.
     let is_own = unsafe { info.si_pid() } == sys::pid();
-    let plain = is_own && [libc::SI_USER, libc::SI_TKILL].contains(&info.si_code);
+    let code = info.si_code;
     signals::kept::owe(info);
     let info = signals::kept::disguise(info);
     let record = (&raw const info).addr();
     let (call, arguments) = match target {
-        Target::Process(_) if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
+        Target::Process(_) if is_own && code == libc::SI_USER => {
+            (libc::SYS_kill, [process, signal, 0, 0, 0, 0])
+        }
         Target::Process(_) => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
         Target::Thread(thread) => {
             let tid = world.threads[thread.0 as usize].tid as usize;
-            match plain {
+            match is_own && code == libc::SI_TKILL {
                 true => (libc::SYS_tgkill, [process, tid, signal, 0, 0, 0]),
                 false => (libc::SYS_rt_tgsigqueueinfo, [process, tid, signal, record, 0, 0]),
             }
@@ -326,6 +362,32 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
     if let Some(thread) = waiter {
         world.run.turn.wake_thread(thread, Woken::Called);
     }
+}
+
+/// Ends the process of a thread, which has the turn and is to leave it, by a signal.
+pub(crate) type EndBySignal = fn(Held, c_int);
+
+static END: OnceLock<EndBySignal> = OnceLock::new();
+
+/// Has a process end by this function when it gets a signal that ends it.
+pub(crate) fn end_by(end: EndBySignal) {
+    let _ = END.set(end);
+}
+
+/// Ends the calling thread's process, if a signal that it gets does that: the schedule must know.
+// specs: S17
+#[inline]
+pub(crate) fn end_if_fatal(me: ThreadId, signal: c_int) {
+    if processes::has_made() && signals::is_fatal(signal) {
+        end_process_by(me, signal);
+    }
+}
+
+/// Ends the process of the calling thread, which has the turn, by a signal.
+fn end_process_by(me: ThreadId, signal: c_int) {
+    membership::set_inside(me);
+    let held = Held { me, cancellable: false, cancelled: false, hears: false };
+    END.get().expect("it is set before the first call")(held, signal);
 }
 
 /// Finds a thread by the kernel's number.

@@ -30,6 +30,7 @@ use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
 use crate::parents::Makers;
+use crate::posting;
 use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
@@ -313,7 +314,7 @@ fn take_part(
         let (clock, deliver) = (time::read_quietly, turn::deliver_due);
         net::answer_by(Answers { has_hook, answer, clock, deliver });
     }
-    turn::end_by(exits::end_by_signal);
+    posting::end_by(exits::end_by_signal);
     processes::on_death(exits::on_death);
     processes::look_by(exits::look_for_deaths);
     stack::begin(me);

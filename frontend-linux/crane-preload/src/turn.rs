@@ -3,7 +3,6 @@
 //! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
 //! the turn at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
@@ -23,7 +22,6 @@ use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
 use crate::posting::{self, interrupt};
-use crate::processes;
 use crate::script;
 use crate::service;
 use crate::signals::{self, Disposition};
@@ -263,14 +261,14 @@ impl Held {
         // A handler may itself wait, or leave the call for good (siglongjmp).
         let World { watches, threads, .. } = self.world();
         *watches.set_of(me.0 as usize) = PollSet::EMPTY;
-        threads[me.0 as usize].awaited = 0;
+        let awaited = std::mem::take(&mut threads[me.0 as usize].awaited);
         let (mut ran, mut restarts) = (false, true);
         while let Some(info) = signals::take(me) {
             // Both are read each time, because a handler may change them.
-            end_if_fatal(me, info.si_signo);
+            posting::end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
             if blocked {
-                posting::hand_on(self.world(), me, me, &info);
+                posting::hand_on(self.world(), me, me, &info, awaited);
                 continue;
             }
             if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo) {
@@ -423,41 +421,15 @@ pub(crate) fn deliver_due() {
 fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
-            end_if_fatal(me, info.si_signo);
+            posting::end_if_fatal(me, info.si_signo);
             if signals::blocked_by_program() & signals::bit(info.si_signo) == 0 {
                 signals::send_behind(&info);
             } else if let Some(mut held) = enter() {
-                posting::hand_on(held.world(), me, me, &info);
+                posting::hand_on(held.world(), me, me, &info, 0);
                 held.leave();
             }
         }
     }
-}
-
-/// Ends the process of a thread, which has the turn and is to leave it, by a signal.
-pub(crate) type EndBySignal = fn(Held, libc::c_int);
-
-static END: OnceLock<EndBySignal> = OnceLock::new();
-
-/// Has a process end by this function when it gets a signal that ends it.
-pub(crate) fn end_by(end: EndBySignal) {
-    let _ = END.set(end);
-}
-
-/// Ends the calling thread's process, if a signal that it gets does that: the schedule must know.
-// specs: S17
-#[inline]
-fn end_if_fatal(me: ThreadId, signal: libc::c_int) {
-    if processes::has_made() && signals::is_fatal(signal) {
-        end_process_by(me, signal);
-    }
-}
-
-/// Ends the process of the calling thread, which has the turn, by a signal.
-pub(crate) fn end_process_by(me: ThreadId, signal: libc::c_int) {
-    membership::set_inside(me);
-    let held = Held { me, cancellable: false, cancelled: false, hears: false };
-    END.get().expect("it is set before the first call")(held, signal);
 }
 
 fn pass_to(next: ThreadId) {

@@ -143,19 +143,3 @@ extern "C" fn inotify_init1(flags: c_int) -> c_int {
     });
     follow(made, None)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_put_behind_others() {
-        let (mut one, mut other) = ([0_u8; 3], [0_u8; 4]);
-        let spaces = [&mut one[..], &mut other[..]]
-            .map(|space| iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() });
-        put(&spaces, 0, b"ab");
-        put(&spaces, 2, b"cde");
-        put(&spaces, 5, b"fg");
-        assert_eq!((&one, &other), (b"abc", b"defg"));
-    }
-}

@@ -35,6 +35,7 @@ pub(crate) mod lookup;
 mod mappings;
 mod mutex;
 mod names;
+mod notices;
 pub(crate) mod numbered;
 mod once;
 pub(crate) mod open_files;

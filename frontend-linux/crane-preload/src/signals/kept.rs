@@ -77,7 +77,10 @@ const IS_OWED: u64 = 1 << 63;
 
 /// Records that the kernel keeps this signal from now on, if it tells of a child.
 pub(crate) fn owe(info: &siginfo_t) {
-    if is_own_of_child(info) {
+    // Of several that nobody takes, the first stays (signal(7)).
+    let is_taken = || masks::pending() & bit(libc::SIGCHLD) == 0;
+    let is_kept = OWED.load(Ordering::SeqCst) != 0 && !is_taken();
+    if is_own_of_child(info) && !is_kept {
         // SAFETY: the record of a child has both.
         let (number, status) = unsafe { (info.si_pid(), info.si_status()) };
         let code = u64::from(info.si_code as u8) << 56 & !IS_OWED;

@@ -49,9 +49,10 @@ pub(crate) use posted::{
     take_news, use_table, waits,
 };
 pub(crate) use records::{
-    is_kernels_of_child, mark_own, of_child, sent_by, sent_by_kernel, sent_by_self, sent_by_timer,
+    is_kernels_of_child, mark_own, of_child, of_descriptor, sent_by, sent_by_kernel, sent_by_self,
+    sent_by_timer,
 };
-use records::{is_own_of_child, is_own_sent, is_own_timer};
+use records::{is_own_sent, is_own_timer};
 pub(crate) use within::{blocked_by_program, send_behind, send_to_self};
 
 /// The effect of a signal on this process.
@@ -196,20 +197,14 @@ extern "C" fn on_signal(
 
 /// Records a signal that neither this process nor a fault in it has sent.
 fn note_foreign(info: &siginfo_t) {
+    // SAFETY: the record is longer than what is read of it.
+    let is_own = unsafe { is_own_sent(info) }
+        // SAFETY: of a timer.
+        || info.si_code == libc::SI_TIMER && unsafe { is_own_timer(info) };
     let sender = match info.si_code {
+        _ if is_own => sys::pid(),
         // SAFETY: these have a sender.
-        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL | libc::SI_KERNEL
-            if unsafe { is_own_sent(info) } =>
-        {
-            sys::pid()
-        }
-        // SAFETY: as above.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED if is_own_of_child(info) => {
-            sys::pid()
-        }
-        // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
-        libc::SI_TIMER if unsafe { is_own_timer(info) } => sys::pid(),
         _ => 0,
     };
     if sender != sys::pid() {

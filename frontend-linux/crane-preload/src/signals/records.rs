@@ -141,6 +141,31 @@ pub(crate) fn sent_by_kernel(signal: c_int) -> siginfo_t {
     info
 }
 
+/// Returns the record of a signal that tells of a descriptor (`F_SETSIG` of fcntl(2)).
+pub(crate) fn of_descriptor(
+    signal: c_int,
+    code: c_int,
+    band: c_int,
+    descriptor: c_int,
+) -> siginfo_t {
+    /// Those whose codes have meanings of their own.
+    const SPECIFIC: [c_int; 7] = [
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGTRAP,
+        libc::SIGCHLD,
+        libc::SIGSYS,
+    ];
+    let code = if SPECIFIC.contains(&signal) { libc::SI_SIGIO } else { code };
+    let mut info = sent_by(0, signal, code);
+    // SAFETY: as in `sent_by`: band and descriptor lie where others have sender and status.
+    let record = unsafe { &mut *(&raw mut info).cast::<Sent>() };
+    (record.process, record.user, record.status) = (band, 0, descriptor);
+    info
+}
+
 /// Does the same for a signal of another process of the program.
 pub(crate) fn sent_by(process: libc::pid_t, signal: c_int, code: c_int) -> siginfo_t {
     // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
