@@ -21,6 +21,7 @@ use crate::processes::{self, ProcessId, Spawning};
 use crate::processors;
 use crate::service;
 use crate::signals::{self, stack};
+use crate::stops;
 use crate::turn::{self, Held};
 use crate::world::{self, NO_THREAD, PreloadThread, SERIAL, World};
 
@@ -53,6 +54,7 @@ pub(crate) fn make_child(
         return Err(libc::EAGAIN);
     };
     held.world().makers.set(process, me);
+    stops::forget(held.world(), process);
     processors::set_wish(Some(thread), processors::wish(Some(me)));
     processes::set_has_made();
     if !held.world().forked {

@@ -44,7 +44,7 @@
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
 //! | [`processes`], [`fork`], [`birth`] | the program's processes, and how they begin |
-//! | [`parents`] | what they hear of their parents' ends |
+//! | [`parents`], [`stops`] | what they hear of their parents' ends; how they stop and go on |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -96,6 +96,7 @@ mod script;
 mod service;
 mod signals;
 mod start;
+mod stops;
 mod successor;
 mod timers;
 mod trouble;

@@ -19,6 +19,7 @@ use crate::membership;
 use crate::processes::{self, ProcessId};
 use crate::readiness;
 use crate::signals::{self, DefaultAction, Disposition};
+use crate::stops;
 use crate::turn::Held;
 use crate::world::{PreloadThread, World};
 
@@ -58,6 +59,9 @@ pub(crate) fn send(
         Target::Thread(thread) => world.threads[usize::from(thread.0)].process,
         Target::Process(process) => process,
     };
+    if stops::on_sent(world, process, signal) {
+        return Route::Sent;
+    }
     if process != processes::own() {
         send_to_other(world, process, target, info);
         return Route::Sent;
@@ -89,6 +93,10 @@ pub(crate) fn send(
             if signals::post(thread, info) {
                 interrupt(world, thread);
             }
+            Route::Sent
+        }
+        Some(_) if stops::is_stop(signal) => {
+            stops::stop_own(world, signal);
             Route::Sent
         }
         Some(_) if signals::disposition(signal) == Disposition::Kernel => Route::Kernel,
@@ -213,15 +221,20 @@ pub(crate) fn send_in_call(
     }
 }
 
+/// Takes a signal that was posted to the calling thread, which blocks it, or whose process it stops.
+pub(crate) fn take_in_turn(held: &mut Held, info: &siginfo_t, blocked: bool, awaited: u64) {
+    let me = held.me;
+    if blocked {
+        hand_on(held.world(), me, me, info, awaited);
+    } else {
+        stops::stop_own(held.world(), info.si_signo);
+        held.rest();
+    }
+}
+
 /// Hands a signal on that was posted to a thread which blocks it, to another thread or the kernel.
 /// `me` has the turn. The thread takes those that it awaits from the kernel itself.
-pub(crate) fn hand_on(
-    world: &mut World,
-    me: ThreadId,
-    thread: ThreadId,
-    info: &siginfo_t,
-    awaited: u64,
-) {
+fn hand_on(world: &mut World, me: ThreadId, thread: ThreadId, info: &siginfo_t, awaited: u64) {
     if awaited & signals::bit(info.si_signo) != 0 {
         return keep_in_kernel(world, Target::Thread(thread), info);
     }

@@ -280,7 +280,7 @@ impl ProcessTable {
 }
 
 /// Returns whether a process is among those for which a thread waits, whose own group is given.
-fn is_meant(process: &Process, wanted: Child, group: pid_t) -> bool {
+pub(crate) fn is_meant(process: &Process, wanted: Child, group: pid_t) -> bool {
     let number = process.number;
     match wanted.kind {
         libc::P_ALL => true,

@@ -21,7 +21,7 @@ use crate::figures;
 use crate::fork;
 use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::{self, monotonic};
-use crate::hooks::{exits, files, numbered, open_files};
+use crate::hooks::{exits, files, numbered, open_files, sigmask};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
@@ -35,6 +35,7 @@ use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
+use crate::stops::Stops;
 use crate::successor;
 use crate::timers::Timers;
 use crate::trouble::{self, Text};
@@ -224,6 +225,7 @@ fn create(
         threads: [NO_THREAD; THREADS],
         processes: ProcessTable::new(sys::pid()),
         makers: Makers::new(),
+        stops: Stops::new(),
         awaited: 0,
         next_port: FIRST_PORT,
         unix: UnixSockets::new(),
@@ -312,7 +314,8 @@ fn take_part(
     if region.has_floor() {
         let (has_hook, answer) = (numbered::has_hook, numbered::answer);
         let (clock, deliver) = (time::read_quietly, turn::deliver_due);
-        net::answer_by(Answers { has_hook, answer, clock, deliver });
+        let before_mask = sigmask::before_change;
+        net::answer_by(Answers { has_hook, answer, clock, deliver, before_mask });
     }
     posting::end_by(exits::end_by_signal);
     processes::on_death(exits::on_death);

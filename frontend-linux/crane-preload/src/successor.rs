@@ -21,6 +21,7 @@ use crate::parents;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
+use crate::stops;
 use crate::watch::PollSet;
 use crate::world::{NO_THREAD, PreloadThread, World};
 
@@ -77,9 +78,8 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
     let process = world.processes.at(own);
-    if !ignores_children() {
-        service::forgets(own.0.into()).store(0, Ordering::Relaxed);
-    }
+    let forgets = if ignores_children() { stops::FORGETS } else { 0 };
+    service::forgets(own.0.into()).fetch_and(forgets, Ordering::Relaxed);
     if process.spawning.take().is_some()
         && let Some(parent) = process.parent
     {

@@ -22,9 +22,11 @@ use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
 use crate::posting::{self, interrupt};
+use crate::processes;
 use crate::script;
 use crate::service;
 use crate::signals::{self, Disposition};
+use crate::stops;
 use crate::watch::PollSet;
 use crate::world::{self, PROCESS, SERIAL, World};
 
@@ -235,13 +237,12 @@ impl Held {
         let world = self.world();
         world.threads[me.0 as usize].interruptible = may_end;
         world.run.turn.wait(on.key(), deadline);
-        self.pass();
+        let woken = self.pass();
         let world = self.world();
         let thread = &mut world.threads[me.0 as usize];
         thread.interruptible = false;
         let by_cancellation = std::mem::take(&mut thread.interrupted);
         let by_signal = std::mem::take(&mut thread.signalled);
-        let woken = world.run.turn.woken(me);
         self.cancelled |= by_cancellation;
         match self.take_signals() {
             // A cancelled thread ends with the call.
@@ -267,8 +268,8 @@ impl Held {
             // Both are read each time, because a handler may change them.
             posting::end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
-            if blocked {
-                posting::hand_on(self.world(), me, me, &info, awaited);
+            if blocked || stops::is_stop(info.si_signo) {
+                posting::take_in_turn(self, &info, blocked, awaited);
                 continue;
             }
             if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo) {
@@ -318,8 +319,26 @@ impl Held {
         membership::set_ended();
     }
 
-    /// Passes the turn, which has been given up, and waits until it is back.
-    fn pass(&mut self) {
+    /// Passes the turn, which has been given up, and waits until it is back and its process runs.
+    /// Returns why the thread's wait has ended, if it has waited.
+    fn pass(&mut self) -> Woken {
+        self.pass_once();
+        let me = self.me;
+        let woken = self.world().run.turn.woken(me);
+        self.rest();
+        woken
+    }
+
+    /// Waits as long as this thread's process is stopped.
+    pub(crate) fn rest(&mut self) {
+        let own = processes::own();
+        while self.world().stops.holds(own) {
+            self.world().run.turn.wait(On::Stopped(own).key(), NEVER);
+            self.pass_once();
+        }
+    }
+
+    fn pass_once(&mut self) {
         let me = self.me;
         let next = choose(self.world());
         if next != me {
@@ -345,7 +364,9 @@ pub(crate) fn begin_thread(me: ThreadId) -> Held {
     membership::set_inside(me);
     await_turn(me);
     know_holder(me);
-    Held { me, cancellable: false, cancelled: false, hears: false }
+    let mut held = Held { me, cancellable: false, cancelled: false, hears: false };
+    held.rest();
+    held
 }
 
 /// Begins the program's first thread, which has the turn.
@@ -422,10 +443,11 @@ fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
             posting::end_if_fatal(me, info.si_signo);
-            if signals::blocked_by_program() & signals::bit(info.si_signo) == 0 {
+            let blocked = signals::blocked_by_program() & signals::bit(info.si_signo) != 0;
+            if !blocked && !stops::is_stop(info.si_signo) {
                 signals::send_behind(&info);
             } else if let Some(mut held) = enter() {
-                posting::hand_on(held.world(), me, me, &info, 0);
+                posting::take_in_turn(&mut held, &info, blocked, 0);
                 held.leave();
             }
         }

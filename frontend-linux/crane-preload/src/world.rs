@@ -19,6 +19,7 @@ use crate::output::Output;
 use crate::parents::Makers;
 use crate::processes::{Child, ProcessId, ProcessTable};
 use crate::signals;
+use crate::stops::Stops;
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
 use crate::watch::Watches;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub processes: ProcessTable,
     /// The threads that have made them.
     pub makers: Makers,
+    /// Those of them that a signal has stopped.
+    pub stops: Stops,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.

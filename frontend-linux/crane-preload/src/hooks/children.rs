@@ -18,27 +18,35 @@ use crate::notes::uncovered;
 use crate::outside;
 use crate::processes::{self, Child, FoundChild, Process};
 use crate::signals;
+use crate::stops;
 use crate::turn::{Call, Held, begin, enter};
 
-/// A child that has taken part, and has ended.
+/// A child that takes part and has stopped or gone on, or has taken part and has ended.
 struct EndedChild {
     number: pid_t,
     /// As wait(2) returns it.
     status: c_int,
 }
 
-/// Looks for an ended child among those that take part. It is forgotten, unless the options say
-/// otherwise.
+/// Looks for an ended child among those that take part, or for one that has stopped or gone on, if
+/// the options ask for that. It is forgotten, unless they say otherwise.
 // specs: S16
 fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     let own = processes::own();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
-    let processes = &mut held.world().processes;
-    let found = match child.options & libc::WEXITED {
-        0 => FoundChild::Nothing,
-        _ => processes.child(own, child, group),
+    let world = held.world();
+    let found = world.processes.child(own, child, group);
+    let process = match found {
+        FoundChild::Ended(process) if child.options & libc::WEXITED != 0 => process,
+        FoundChild::Nothing => return Err(found),
+        _ => {
+            // It may have stopped, or gone on.
+            let changed = stops::changed_child(world, own, child, group);
+            let changed = changed.map(|(number, status)| EndedChild { number, status });
+            return changed.ok_or(FoundChild::Running);
+        }
     };
-    let FoundChild::Ended(process) = found else { return Err(found) };
+    let processes = &mut world.processes;
     let Process { number, status, .. } = *processes.at(process);
     if child.options & libc::WNOWAIT == 0 {
         processes.free(process);

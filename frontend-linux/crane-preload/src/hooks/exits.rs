@@ -27,6 +27,7 @@ use crate::posting;
 use crate::processes::{self, ProcessId};
 use crate::service;
 use crate::signals::{self, restore_default};
+use crate::stops;
 use crate::trouble::Text;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{self, NO_THREAD, World};
@@ -101,6 +102,7 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
     expirations::end_all_of(world, process, None);
     parents::on_end_of_process(world, process);
+    stops::forget(world, process);
     notify_parent(world, process, status);
     world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
@@ -187,7 +189,7 @@ fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
     let number = world.processes.at(process).number;
     process_descriptors::on_end(world, number);
     let Some(parent) = world.processes.end(process, status, |parent| {
-        service::forgets(parent.0.into()).load(Ordering::Relaxed) != 0
+        service::forgets(parent.0.into()).load(Ordering::Relaxed) & stops::FORGETS != 0
     }) else {
         return;
     };

@@ -57,7 +57,7 @@ mod room;
 mod rwlock;
 mod semaphore;
 mod shared;
-mod sigmask;
+pub(crate) mod sigmask;
 mod signals;
 mod sigwait;
 mod sleep;

@@ -33,8 +33,8 @@ fn without_own(
 
 /// Prepares for a change of the calling thread's mask, which may let signals in that other processes
 /// have sent.
-fn before_change(how: c_int, given: u64) {
-    if !processes::has_made() {
+pub(crate) fn before_change(how: c_int, given: u64) {
+    if !processes::has_made() || !takes_part() {
         return;
     }
     settle();

@@ -36,7 +36,10 @@ fn send(target: impl FnOnce(&World) -> Option<Target>, info: &siginfo_t) -> bool
         return false;
     };
     match posting::send(world, Some(me), target, info) {
-        Route::Sent => held.end(),
+        Route::Sent => {
+            held.rest();
+            held.end();
+        }
         Route::Caller => {
             // A handler of this thread runs at the end of the call, and its calls take part.
             held.leave();

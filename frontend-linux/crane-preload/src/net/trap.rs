@@ -358,7 +358,10 @@ fn answer_signal_call(
     match number {
         // SAFETY: the program's own arguments.
         libc::SYS_rt_sigaction => Some(unsafe { masks::action(a as i32, b, c, d) }),
-        libc::SYS_rt_sigprocmask => Some(masks::change_mask(context.mask(), arguments)),
+        libc::SYS_rt_sigprocmask => {
+            answers::before_mask(a as c_int, b);
+            Some(masks::change_mask(context.mask(), arguments))
+        }
         _ => None,
     }
 }

@@ -49,8 +49,8 @@ pub(crate) use posted::{
     take_news, use_table, waits,
 };
 pub(crate) use records::{
-    is_kernels_of_child, mark_own, of_child, of_descriptor, sent_by, sent_by_kernel, sent_by_self,
-    sent_by_timer,
+    is_kernels_of_child, mark_own, of_change, of_child, of_descriptor, sent_by, sent_by_kernel,
+    sent_by_self, sent_by_timer,
 };
 use records::{is_own_sent, is_own_timer};
 pub(crate) use within::{blocked_by_program, send_behind, send_to_self};

@@ -107,10 +107,15 @@ pub(super) fn is_own_of_child(info: &siginfo_t) -> bool {
     info.si_signo == libc::SIGCHLD && unsafe { is_own_sent(info) }
 }
 
-/// Returns the record of the end of a child, which has a status as wait(2) returns it.
+/// Returns the record of the end of a child, or another change, which has a status as wait(2)
+/// returns it.
 pub(crate) fn of_child(number: libc::pid_t, status: c_int) -> siginfo_t {
     let (code, status) = if libc::WIFEXITED(status) {
         (libc::CLD_EXITED, libc::WEXITSTATUS(status))
+    } else if libc::WIFCONTINUED(status) {
+        (libc::CLD_CONTINUED, libc::SIGCONT)
+    } else if libc::WIFSTOPPED(status) {
+        (libc::CLD_STOPPED, libc::WSTOPSIG(status))
     } else if libc::WCOREDUMP(status) {
         (libc::CLD_DUMPED, libc::WTERMSIG(status))
     } else {
