@@ -23,12 +23,11 @@ use crate::service;
 use crate::signals::{self, stack};
 use crate::stops;
 use crate::turn::{self, Held};
-use crate::world::{self, NO_THREAD, PreloadThread, SERIAL, World};
+use crate::world::{self, NO_THREAD, PreloadThread, World};
 
-/// Returns whether children take part. Without a floor, calls of theirs could pass unseen; in
-/// parallel mode, nothing orders their memory.
+/// Returns whether children take part.
 pub(crate) fn take_part() -> bool {
-    net::has_floor() && SERIAL.load(Ordering::Relaxed)
+    net::orders_children()
 }
 
 /// Has each child come here first, before it runs handlers of the program's.

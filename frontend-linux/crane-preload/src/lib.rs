@@ -44,7 +44,7 @@
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
 //! | [`processes`], [`fork`], [`birth`] | the program's processes, and how they begin |
-//! | [`parents`], [`stops`] | what they hear of their parents' ends; how they stop and go on |
+//! | [`family`], [`parents`], [`stops`] | what they hear of their parents' ends; how they stop and go on |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -66,6 +66,7 @@ mod descriptors;
 mod errno;
 mod execution;
 mod expirations;
+mod family;
 mod figures;
 mod file_kind;
 mod fork;

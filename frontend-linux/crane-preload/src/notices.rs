@@ -11,7 +11,7 @@ use libc::{c_int, pid_t};
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::execution::On;
 use crate::membership;
-use crate::objects::{Notice, PROCESS, Reason, THREAD, Teller};
+use crate::objects::{Notice, NoticeReason, PROCESS, THREAD, Teller};
 use crate::posting::{self, Target};
 use crate::processes::group_of;
 use crate::signals;
@@ -28,31 +28,31 @@ pub(crate) fn are_of(kind: DescriptionKind) -> bool {
     )
 }
 
-/// A signal that is due behind a change of a channel, whose waiters come first: a call that waits for
-/// the change is answered, and not interrupted.
+/// A signal that is due behind a change of a channel, whose waiters come first: a call that waits
+/// for the change is answered, and not interrupted.
 #[must_use]
-pub(crate) struct Due(Option<(TableEntry, Reason)>);
+pub(crate) struct DueNotice(Option<(TableEntry, NoticeReason)>);
 
-impl Due {
+impl DueNotice {
     /// Returns that of a write to the other end of a channel.
     #[inline]
     pub(crate) fn by_write(world: &World, peer: TableEntry) -> Self {
-        Self::of(world, peer, |_| Some(Reason::In))
+        Self::of(world, peer, |_| Some(NoticeReason::In))
     }
 
     /// Returns that of a read at the other end: the writers of a pipe hear of it.
     #[inline]
     pub(crate) fn by_read(world: &World, peer: TableEntry) -> Self {
-        Self::of(world, peer, |teller| (teller == Teller::Writer).then_some(Reason::Out))
+        Self::of(world, peer, |teller| (teller == Teller::Writer).then_some(NoticeReason::Out))
     }
 
     /// Returns that of the end of the other end.
     pub(crate) fn by_close(world: &World, peer: TableEntry) -> Self {
         Self::of(world, peer, |teller| {
             Some(match teller {
-                Teller::Socket => Reason::HangUp,
-                Teller::Reader => Reason::In,
-                Teller::Writer => Reason::Out,
+                Teller::Socket => NoticeReason::HangUp,
+                Teller::Reader => NoticeReason::In,
+                Teller::Writer => NoticeReason::Out,
             })
         })
     }
@@ -60,18 +60,22 @@ impl Due {
     /// Returns that of a socket whose other end is shut down in this way (shutdown(2)).
     pub(crate) fn by_shutdown(world: &World, peer: TableEntry, how: c_int) -> Self {
         Self::of(world, peer, |_| match how {
-            libc::SHUT_WR => Some(Reason::In),
-            libc::SHUT_RDWR => Some(Reason::HangUp),
+            libc::SHUT_WR => Some(NoticeReason::In),
+            libc::SHUT_RDWR => Some(NoticeReason::HangUp),
             _ => None,
         })
     }
 
     #[inline]
-    fn of(world: &World, place: TableEntry, reason: impl FnOnce(Teller) -> Option<Reason>) -> Self {
+    fn of(
+        world: &World,
+        place: TableEntry,
+        reason: impl FnOnce(Teller) -> Option<NoticeReason>,
+    ) -> Self {
         let on = world.descriptors.description(place).notice.on;
         let reason = on.and_then(|(_, teller)| reason(teller).map(|reason| (teller, reason)));
-        let is_heard = |(teller, reason): &(Teller, Reason)| {
-            *reason == Reason::Out || *teller != Teller::Socket || !is_awaited(world, place)
+        let is_heard = |(teller, reason): &(Teller, NoticeReason)| {
+            *reason == NoticeReason::Out || *teller != Teller::Socket || !is_awaited(world, place)
         };
         Self(reason.filter(is_heard).map(|(_, reason)| (place, reason)))
     }
@@ -80,7 +84,7 @@ impl Due {
     #[inline]
     pub(crate) fn send(self, world: &mut World) {
         if let Some((place, reason)) = self.0 {
-            tell(world, membership::number(), place, reason);
+            send_signal(world, membership::number(), place, reason);
         }
     }
 }
@@ -93,7 +97,12 @@ fn is_awaited(world: &World, place: TableEntry) -> bool {
 /// Sends the signal of a description, if its owner wishes it. `caller` is the thread whose call is
 /// the reason, if one is.
 // specs: S17
-pub(crate) fn tell(world: &mut World, caller: Option<ThreadId>, place: TableEntry, reason: Reason) {
+pub(crate) fn send_signal(
+    world: &mut World,
+    caller: Option<ThreadId>,
+    place: TableEntry,
+    reason: NoticeReason,
+) {
     let Notice { on: Some((descriptor, _)), kind, owner, signal } =
         world.descriptors.description(place).notice
     else {
@@ -118,12 +127,17 @@ pub(crate) fn tell(world: &mut World, caller: Option<ThreadId>, place: TableEntr
                 posting::send_in_call(world, caller, Target::Process(process), &info);
             }
         }
-        _ => tell_group(world, caller, owner, &info),
+        _ => send_to_group(world, caller, owner, &info),
     }
 }
 
 /// Sends a signal to each process of a group.
-fn tell_group(world: &mut World, caller: Option<ThreadId>, group: pid_t, info: &libc::siginfo_t) {
+fn send_to_group(
+    world: &mut World,
+    caller: Option<ThreadId>,
+    group: pid_t,
+    info: &libc::siginfo_t,
+) {
     let mut next = 0;
     loop {
         let member = world

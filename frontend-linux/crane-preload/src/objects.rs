@@ -78,10 +78,10 @@ impl Notice {
 
 /// The reason of a signal (sigaction(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reason {
-    /// There is something to read, or the end.
+pub(crate) enum NoticeReason {
+    /// Something to read, or the end.
     In,
-    /// There is room to write.
+    /// Room to write.
     Out,
     /// An error.
     Error,
@@ -89,7 +89,7 @@ pub(crate) enum Reason {
     HangUp,
 }
 
-impl Reason {
+impl NoticeReason {
     /// Returns its code, and its band: the conditions as the flags of poll.
     pub(crate) fn code_and_band(self) -> (c_int, c_int) {
         match self {
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_kernel() {
-        assert_eq!(Reason::In.code_and_band(), (1, 0x41));
-        assert_eq!(Reason::Out.code_and_band(), (2, 0x304));
-        assert_eq!(Reason::Error.code_and_band(), (4, 8));
-        assert_eq!(Reason::HangUp.code_and_band(), (6, 0x18));
+        assert_eq!(NoticeReason::In.code_and_band(), (1, 0x41));
+        assert_eq!(NoticeReason::Out.code_and_band(), (2, 0x304));
+        assert_eq!(NoticeReason::Error.code_and_band(), (4, 8));
+        assert_eq!(NoticeReason::HangUp.code_and_band(), (6, 0x18));
     }
 }

@@ -8,49 +8,28 @@
 use crane_core::execution::turn::ThreadId;
 use libc::{c_int, pid_t};
 
-use crate::capacities::PROCESSES;
 use crate::posting;
 use crate::processes::{Process, ProcessId};
 use crate::signals;
 use crate::world::World;
-
-/// By process: the thread that has made it, or has taken that thread's place.
-pub(crate) struct Makers([ThreadId; PROCESSES]);
-
-impl Makers {
-    /// Creates the table before the first child.
-    pub(crate) const fn new() -> Self {
-        Self([ThreadId(0); PROCESSES])
-    }
-
-    /// Records the thread that makes a process.
-    pub(crate) fn set(&mut self, child: ProcessId, maker: ThreadId) {
-        self.0[usize::from(child.0)] = maker;
-    }
-
-    /// Returns the parent of a process among the threads of its parent process.
-    pub(crate) fn of(&self, child: ProcessId) -> ThreadId {
-        self.0[usize::from(child.0)]
-    }
-}
 
 /// Sends the signals of the children that a thread has made, which ends before its process.
 // specs: S17
 pub(crate) fn on_end_of_thread(world: &mut World, thread: ThreadId) {
     let process = world.threads[usize::from(thread.0)].process;
     let heir = heir(world, process, |other| other != thread);
-    hand_over(world, process, heir, |maker| maker == thread);
+    orphan(world, process, heir, |maker| maker == thread);
 }
 
 /// Does the same for all threads of a process but the one that goes on as another program.
 pub(crate) fn on_exec(world: &mut World, process: ProcessId, stays: ThreadId) {
-    hand_over(world, process, Some(stays), |maker| maker != stays);
+    orphan(world, process, Some(stays), |maker| maker != stays);
 }
 
 /// Does the same for a process that ends. The children still have it for their parent.
 // specs: S17
 pub(crate) fn on_end_of_process(world: &mut World, process: ProcessId) {
-    hand_over(world, process, None, |_| true);
+    orphan(world, process, None, |_| true);
 }
 
 /// Returns the thread of a process that is the parent of another one's children from now on: the
@@ -68,7 +47,7 @@ fn heir(world: &World, process: ProcessId, may_be: impl Fn(ThreadId) -> bool) ->
 
 /// Sends the signals of the children of a process whose makers leave, and gives them to another
 /// thread.
-fn hand_over(
+fn orphan(
     world: &mut World,
     parent: ProcessId,
     heir: Option<ThreadId>,

@@ -19,8 +19,7 @@ use crate::membership;
 use crate::processes::{self, ProcessId};
 use crate::readiness;
 use crate::signals::{self, DefaultAction, Disposition};
-use crate::stops;
-use crate::turn::Held;
+use crate::stops::{self, News};
 use crate::world::{PreloadThread, World};
 
 /// The receiver of a signal.
@@ -59,7 +58,9 @@ pub(crate) fn send(
         Target::Thread(thread) => world.threads[usize::from(thread.0)].process,
         Target::Process(process) => process,
     };
-    if stops::on_sent(world, process, signal) {
+    let (is_done, news) = stops::on_sent(world, process, signal);
+    send_news(world, news);
+    if is_done {
         return Route::Sent;
     }
     if process != processes::own() {
@@ -96,7 +97,8 @@ pub(crate) fn send(
             Route::Sent
         }
         Some(_) if stops::is_stop(signal) => {
-            stops::stop_own(world, signal);
+            let news = stops::stop_own(world, signal);
+            send_news(world, news);
             Route::Sent
         }
         Some(_) if signals::disposition(signal) == Disposition::Kernel => Route::Kernel,
@@ -206,8 +208,8 @@ pub(crate) fn fatal_outside(mask: u64) -> Option<c_int> {
     })
 }
 
-/// Sends a signal because of what a call, or the admission of an op, has done. `caller` is the thread
-/// that makes the call: its own signal comes at the call's end.
+/// Sends a signal because of what a call, or the admission of an op, has done. `caller` is the
+/// thread that makes the call: its own signal comes at the call's end.
 pub(crate) fn send_in_call(
     world: &mut World,
     caller: Option<ThreadId>,
@@ -221,14 +223,27 @@ pub(crate) fn send_in_call(
     }
 }
 
-/// Takes a signal that was posted to the calling thread, which blocks it, or whose process it stops.
-pub(crate) fn take_in_turn(held: &mut Held, info: &siginfo_t, blocked: bool, awaited: u64) {
-    let me = held.me;
+/// Sends a parent what it hears of a child that has stopped or goes on.
+fn send_news(world: &mut World, news: Option<News>) {
+    if let Some(News { parent, info }) = news {
+        send_in_call(world, None, Target::Process(parent), &info);
+    }
+}
+
+/// Takes a signal that was posted to the calling thread, which blocks it, or whose process it
+/// stops.
+pub(crate) fn take_in_turn(
+    world: &mut World,
+    me: ThreadId,
+    info: &siginfo_t,
+    blocked: bool,
+    awaited: u64,
+) {
     if blocked {
-        hand_on(held.world(), me, me, info, awaited);
+        hand_on(world, me, me, info, awaited);
     } else {
-        stops::stop_own(held.world(), info.si_signo);
-        held.rest();
+        let news = stops::stop_own(world, info.si_signo);
+        send_news(world, news);
     }
 }
 
@@ -378,7 +393,7 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
 }
 
 /// Ends the process of a thread, which has the turn and is to leave it, by a signal.
-pub(crate) type EndBySignal = fn(Held, c_int);
+pub(crate) type EndBySignal = fn(ThreadId, c_int);
 
 static END: OnceLock<EndBySignal> = OnceLock::new();
 
@@ -399,8 +414,7 @@ pub(crate) fn end_if_fatal(me: ThreadId, signal: c_int) {
 /// Ends the process of the calling thread, which has the turn, by a signal.
 fn end_process_by(me: ThreadId, signal: c_int) {
     membership::set_inside(me);
-    let held = Held { me, cancellable: false, cancelled: false, hears: false };
-    END.get().expect("it is set before the first call")(held, signal);
+    END.get().expect("it is set before the first call")(me, signal);
 }
 
 /// Finds a thread by the kernel's number.

@@ -14,7 +14,7 @@ use crate::execution::{On, ProgramExecution};
 use crate::hold;
 use crate::notes;
 use crate::notices;
-use crate::objects::Reason;
+use crate::objects::NoticeReason;
 use crate::outside;
 use crate::posting;
 use crate::readiness;
@@ -115,7 +115,7 @@ fn admit_head(world: &mut World) -> bool {
     let real = !record.bytes.is_empty();
     let (mut is_full, mut restarts) = (false, false);
     let mut ordered: u64 = 0;
-    let mut told = Vec::<(TableEntry, Reason), TOLD_MAX>::new();
+    let mut told = Vec::<(TableEntry, NoticeReason), TOLD_MAX>::new();
     if real {
         let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
@@ -151,9 +151,9 @@ fn admit_head(world: &mut World) -> bool {
             let Some(place) = place else { return };
             let is_awaited = run.turn.waiter(On::Read(place).key(), None).is_some();
             let reason = match admitted {
-                Admitted::Reset(_) => Reason::Error,
-                Admitted::Room(_) => Reason::Out,
-                _ => Reason::In,
+                Admitted::Reset(_) => NoticeReason::Error,
+                Admitted::Room(_) => NoticeReason::Out,
+                _ => NoticeReason::In,
             };
             if matches!(admitted, Admitted::Acceptable(_)) {
                 let edges = &mut descriptors.at(place).edges;
@@ -168,7 +168,7 @@ fn admit_head(world: &mut World) -> bool {
             }
             readiness::changed(run, descriptors, watches, place);
             // A socket is silent while a thread waits to read at it.
-            let tells = reason != Reason::In || !is_awaited;
+            let tells = reason != NoticeReason::In || !is_awaited;
             if tells && descriptors.at(place).notice.on.is_some() {
                 // As many as this come of one entry; others are lost, as beyond the kernel's limit.
                 let _ = told.push((place, reason));
@@ -201,7 +201,7 @@ fn admit_head(world: &mut World) -> bool {
     }
     for (place, reason) in told {
         // A thread that waits for the script in a call is no caller.
-        notices::tell(world, None, place, reason);
+        notices::send_signal(world, None, place, reason);
     }
     if ordered != 0 {
         posting::send_ordered(world, ordered);

@@ -17,6 +17,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
+use crate::family::{Makers, Stops};
 use crate::figures;
 use crate::fork;
 use crate::hooks::sockets::FIRST_PORT;
@@ -29,13 +30,11 @@ use crate::memory;
 use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
-use crate::parents::Makers;
 use crate::posting;
 use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
-use crate::stops::Stops;
 use crate::successor;
 use crate::timers::Timers;
 use crate::trouble::{self, Text};
@@ -317,7 +316,7 @@ fn take_part(
         let before_mask = sigmask::before_change;
         net::answer_by(Answers { has_hook, answer, clock, deliver, before_mask });
     }
-    posting::end_by(exits::end_by_signal);
+    posting::end_by(exits::end_thread_by_signal);
     processes::on_death(exits::on_death);
     processes::look_by(exits::look_for_deaths);
     stack::begin(me);

@@ -1,5 +1,5 @@
-//! Processes that a signal of the program has stopped (SIGSTOP, or SIGTSTP and its like by default),
-//! until SIGCONT.
+//! Processes that a signal of the program has stopped (SIGSTOP, or by default SIGTSTP and its
+//! like), until SIGCONT.
 //!
 //! Their threads take no turns: each that gets one gives it away at once, and waits until its
 //! process goes on. The real process never stops, for the schedule would wait for it. As the parent
@@ -7,57 +7,15 @@
 
 use std::sync::atomic::Ordering;
 
-use libc::{c_int, pid_t};
+use libc::{c_int, pid_t, siginfo_t};
 
-use crate::capacities::PROCESSES;
 use crate::execution::On;
-use crate::fork;
-use crate::posting;
+use crate::family::HEARS_NO_STOPS;
+use crate::net;
 use crate::processes::{self, Child, Process, ProcessId, group_of, is_meant};
 use crate::service;
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::world::World;
-
-/// The part of a process in this.
-#[derive(Clone, Copy)]
-struct StopState {
-    /// The signal that has stopped it, or 0.
-    by: c_int,
-    /// The last change, if no call of wait(2) has reported it: a status as it returns it, or 0.
-    news: c_int,
-}
-
-/// By process: whether it is stopped.
-pub(crate) struct Stops {
-    states: [StopState; PROCESSES],
-    /// The number of those that are stopped.
-    count: u32,
-}
-
-impl Stops {
-    const NONE: StopState = StopState { by: 0, news: 0 };
-
-    /// Creates the table before the first stop.
-    pub(crate) const fn new() -> Self {
-        Self { states: [Self::NONE; PROCESSES], count: 0 }
-    }
-
-    fn at(&mut self, process: ProcessId) -> &mut StopState {
-        &mut self.states[usize::from(process.0)]
-    }
-
-    /// Returns whether a process is stopped.
-    #[inline]
-    pub(crate) fn holds(&self, process: ProcessId) -> bool {
-        self.count != 0 && self.states[usize::from(process.0)].by != 0
-    }
-
-    /// Lets a process run again, or forgets all about it.
-    fn release(&mut self, process: ProcessId) {
-        self.count -= u32::from(self.at(process).by != 0);
-        self.at(process).by = 0;
-    }
-}
 
 /// `WIFCONTINUED` of wait(2).
 const CONTINUED: c_int = 0xffff;
@@ -65,40 +23,40 @@ const CONTINUED: c_int = 0xffff;
 /// The signals that stop a process.
 const STOPPING: [c_int; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// The word of a process that says what it wishes to hear of its children (see `service`): nothing
-/// of their ends; nothing of their stops.
-pub(crate) const FORGETS: u32 = 1;
-pub(crate) const HEARS_NO_STOPS: u32 = 2;
+/// A signal for a parent, which the caller sends.
+#[must_use]
+pub(crate) struct News {
+    pub parent: ProcessId,
+    pub info: siginfo_t,
+}
 
 /// Handles what a signal does to a process when it is sent, whatever that thinks of it. Returns
-/// whether nothing else is to be done.
+/// whether nothing else is to be done, and what its parent hears.
 // specs: S17
-pub(crate) fn on_sent(world: &mut World, process: ProcessId, signal: c_int) -> bool {
-    if !fork::take_part() {
-        return false;
+pub(crate) fn on_sent(
+    world: &mut World,
+    process: ProcessId,
+    signal: c_int,
+) -> (bool, Option<News>) {
+    if !net::orders_children() {
+        return (false, None);
     }
     match signal {
-        libc::SIGSTOP => {
-            stop(world, process, signal);
-            true
-        }
-        libc::SIGCONT => {
-            go_on(world, process);
-            false
-        }
+        libc::SIGSTOP => (true, stop(world, process, signal)),
+        libc::SIGCONT => (false, go_on(world, process)),
         libc::SIGKILL => {
             // It ends, and nobody hears that it has gone on.
             world.stops.release(process);
             world.run.turn.wake(On::Stopped(process).key(), u32::MAX);
-            false
+            (false, None)
         }
-        _ => false,
+        _ => (false, None),
     }
 }
 
 /// Returns whether a signal that this process does not block stops it.
 pub(crate) fn is_stop(signal: c_int) -> bool {
-    fork::take_part()
+    net::orders_children()
         && STOPPING.contains(&signal)
         && signals::disposition(signal) == Disposition::Kernel
         && signals::default_action(signal) == DefaultAction::Stop
@@ -106,11 +64,12 @@ pub(crate) fn is_stop(signal: c_int) -> bool {
 
 /// Stops this process by a signal that its parent's terminal would send. A group that nobody of its
 /// session can let go on does not stop.
-pub(crate) fn stop_own(world: &mut World, signal: c_int) {
+pub(crate) fn stop_own(world: &mut World, signal: c_int) -> Option<News> {
     let own = processes::own();
-    if signal == libc::SIGSTOP || !is_orphaned(world, group_of(0)) {
-        stop(world, own, signal);
+    if signal != libc::SIGSTOP && is_orphaned(world, group_of(0)) {
+        return None;
     }
+    stop(world, own, signal)
 }
 
 /// Returns whether no parent of a process in a group is in another group of its session.
@@ -131,28 +90,26 @@ fn session_of(number: pid_t) -> pid_t {
 }
 
 /// Stops a process.
-fn stop(world: &mut World, process: ProcessId, signal: c_int) {
+fn stop(world: &mut World, process: ProcessId, signal: c_int) -> Option<News> {
     discard(world, process, signals::bit(libc::SIGCONT));
-    let state = world.stops.at(process);
-    if state.by != 0 {
-        return;
+    if world.stops.holds(process) {
+        return None;
     }
-    *state = StopState { by: signal, news: signal << 8 | 0x7f };
-    world.stops.count += 1;
-    tell_parent(world, process, libc::CLD_STOPPED, signal);
+    world.stops.stop(process, signal, signal << 8 | 0x7f);
+    news_for_parent(world, process, libc::CLD_STOPPED, signal)
 }
 
 /// Lets a process go on.
-fn go_on(world: &mut World, process: ProcessId) {
+fn go_on(world: &mut World, process: ProcessId) -> Option<News> {
     let stopping = STOPPING.iter().fold(0, |mask, signal| mask | signals::bit(*signal));
     discard(world, process, stopping);
     if !world.stops.holds(process) {
-        return;
+        return None;
     }
     world.stops.release(process);
     world.stops.at(process).news = CONTINUED;
     world.run.turn.wake(On::Stopped(process).key(), u32::MAX);
-    tell_parent(world, process, libc::CLD_CONTINUED, libc::SIGCONT);
+    news_for_parent(world, process, libc::CLD_CONTINUED, libc::SIGCONT)
 }
 
 /// Takes back what was posted to a process: a stop and its end exclude each other.
@@ -166,18 +123,22 @@ fn discard(world: &World, process: ProcessId, mask: u64) {
     }
 }
 
-/// Tells the parent of a process that it has stopped or goes on.
-fn tell_parent(world: &mut World, process: ProcessId, code: c_int, signal: c_int) {
+/// Wakes a parent that waits for a process, and returns the signal by which it hears that this has
+/// stopped or goes on, if it wants to.
+fn news_for_parent(
+    world: &mut World,
+    process: ProcessId,
+    code: c_int,
+    signal: c_int,
+) -> Option<News> {
     let Process { number, parent, .. } = *world.processes.get(process);
-    let Some(parent) = parent else { return };
+    let parent = parent?;
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);
     }
     let word = service::forgets(parent.0.into()).load(Ordering::Relaxed);
-    if word & HEARS_NO_STOPS == 0 {
-        let info = signals::of_change(number, code, signal);
-        posting::send_in_call(world, None, posting::Target::Process(parent), &info);
-    }
+    let info = signals::of_change(number, code, signal);
+    (word & HEARS_NO_STOPS == 0).then_some(News { parent, info })
 }
 
 /// Forgets all about a process that is made, or that has ended.
@@ -186,8 +147,8 @@ pub(crate) fn forget(world: &mut World, process: ProcessId) {
     world.stops.at(process).news = 0;
 }
 
-/// Finds a child of a process that wait(2) means and that has stopped or gone on. Returns its number
-/// and its status, which is reported once unless the options say otherwise.
+/// Finds a child of a process that wait(2) means and that has stopped or gone on. Returns its
+/// number and its status, which is reported once unless the options say otherwise.
 pub(crate) fn changed_child(
     world: &mut World,
     parent: ProcessId,

@@ -14,6 +14,7 @@ use rustix::fd::BorrowedFd;
 
 use crate::execution::On;
 use crate::expirations;
+use crate::family;
 use crate::hooks::open_files;
 use crate::inherited;
 use crate::numbers;
@@ -21,7 +22,6 @@ use crate::parents;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
-use crate::stops;
 use crate::watch::PollSet;
 use crate::world::{NO_THREAD, PreloadThread, World};
 
@@ -78,7 +78,7 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
     let process = world.processes.at(own);
-    let forgets = if ignores_children() { stops::FORGETS } else { 0 };
+    let forgets = if ignores_children() { family::FORGETS } else { 0 };
     service::forgets(own.0.into()).fetch_and(forgets, Ordering::Relaxed);
     if process.spawning.take().is_some()
         && let Some(parent) = process.parent

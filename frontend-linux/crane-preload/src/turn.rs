@@ -269,7 +269,8 @@ impl Held {
             posting::end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
             if blocked || stops::is_stop(info.si_signo) {
-                posting::take_in_turn(self, &info, blocked, awaited);
+                posting::take_in_turn(self.world(), me, &info, blocked, awaited);
+                self.rest();
                 continue;
             }
             if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo) {
@@ -447,7 +448,8 @@ fn deliver(me: ThreadId) {
             if !blocked && !stops::is_stop(info.si_signo) {
                 signals::send_behind(&info);
             } else if let Some(mut held) = enter() {
-                posting::take_in_turn(&mut held, &info, blocked, 0);
+                posting::take_in_turn(held.world(), me, &info, blocked, 0);
+                held.rest();
                 held.leave();
             }
         }

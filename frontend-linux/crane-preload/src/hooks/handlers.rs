@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{sighandler_t, sigset_t};
 
 use crate::errno;
+use crate::family::{FORGETS, HEARS_NO_STOPS};
 use crate::image::own;
 use crate::membership;
 use crate::net::{self, OwnAction};
@@ -16,7 +17,6 @@ use crate::processes;
 use crate::service;
 use crate::signals;
 use crate::signals::action::{Action, RESTORER};
-use crate::stops::{FORGETS, HEARS_NO_STOPS};
 use crate::world;
 
 /// The two signals of libc's own, which its function refuses. In a program that is linked

@@ -49,7 +49,7 @@ mod poll;
 mod popen;
 mod posix_timers;
 mod process;
-pub(crate) mod process_descriptors;
+mod process_descriptors;
 mod queues;
 mod random;
 mod retried;

@@ -1,4 +1,5 @@
-//! `O_ASYNC`, and the owners and signals of descriptors: fcntl's and ioctl's part in [`crate::notices`].
+//! `O_ASYNC`, and the owners and signals of descriptors: the part of fcntl and ioctl in
+//! [`crate::notices`].
 
 use std::ffi::{c_int, c_ulong};
 

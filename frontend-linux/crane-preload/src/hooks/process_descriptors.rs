@@ -12,17 +12,14 @@ use super::follow::follow_in_turn;
 use super::signals::{kill, queue_by_number};
 use crate::descriptors::{OfProcess, lookup};
 use crate::errno;
-use crate::execution::On;
 use crate::fork;
 use crate::membership::takes_part;
 use crate::net;
 use crate::numbers::lookup_in;
 use crate::posting;
 use crate::processes::Existence;
-use crate::readiness;
 use crate::service;
 use crate::turn::{Call, begin, enter};
-use crate::world::World;
 
 /// `PIDFD_NONBLOCK`.
 const NONBLOCK: c_uint = libc::O_NONBLOCK as c_uint;
@@ -85,31 +82,13 @@ fn make(number: pid_t, flags: c_uint) -> Result<usize, c_int> {
     sys::checked(unsafe { sys::syscall(libc::SYS_pidfd_open, arguments) })
 }
 
-/// Opens a descriptor of a child that was just made, or returns -1.
-pub(crate) fn open(number: pid_t) -> c_int {
-    // SAFETY: plain numbers.
-    unsafe { pidfd_open(number, 0) }
-}
-
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pidfd_open(number: pid_t, flags: c_uint) -> c_int {
     open_by_number(number, flags).unwrap_or_else(|| errno::answer_int(make(number, flags)))
 }
 
-/// Tells whoever waits at descriptors of a process that it has ended in the turn.
-// specs: S16
-pub(super) fn on_end(world: &mut World, number: pid_t) {
-    while let Some(place) = world.descriptors.end_process(number) {
-        let World { run, descriptors, watches, .. } = &mut *world;
-        let edges = &mut descriptors.at(place).edges;
-        *edges = edges.wrapping_add(1);
-        run.turn.wake(On::Read(place).key(), u32::MAX);
-        readiness::changed(run, descriptors, watches, place);
-    }
-}
-
-/// pidfd_send_signal(2), by its number. Returns `None` if the kernel must answer: for a process that
-/// takes no part.
+/// pidfd_send_signal(2), by its number. Returns `None` if the kernel must answer: for a process
+/// that takes no part.
 pub(super) fn send_by_number(
     descriptor: c_int,
     signal: c_int,

@@ -31,8 +31,8 @@ fn without_own(
     call(given.as_ptr().cast())
 }
 
-/// Prepares for a change of the calling thread's mask, which may let signals in that other processes
-/// have sent.
+/// Prepares for a change of the calling thread's mask, which may let signals in that other
+/// processes have sent.
 pub(crate) fn before_change(how: c_int, given: u64) {
     if !processes::has_made() || !takes_part() {
         return;

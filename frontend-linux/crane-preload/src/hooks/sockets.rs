@@ -25,7 +25,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::net;
 use crate::notes::uncovered;
-use crate::notices::Due;
+use crate::notices::DueNotice;
 use crate::readiness;
 use crate::trouble::Text;
 use crate::turn::{Call, begin};
@@ -344,7 +344,7 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
         }
         DescriptionKind::Channel { peer } => {
             let result = real();
-            let due = Due::by_shutdown(world, peer, how);
+            let due = DueNotice::by_shutdown(world, peer, how);
             super::transfer::used(world, place, peer);
             if result.is_ok() {
                 due.send(world);

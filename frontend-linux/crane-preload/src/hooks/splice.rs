@@ -14,7 +14,7 @@ use super::transfer::used;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::errno;
 use crate::execution::On;
-use crate::notices::Due;
+use crate::notices::DueNotice;
 use crate::outside;
 use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
@@ -73,8 +73,8 @@ fn between_channels(
                     Some((DescriptionKind::Channel { peer }, place)) => {
                         // One of both numbers is read, and the other is written.
                         let due = match descriptor == ends[0] {
-                            true => Due::by_read(held.world(), peer),
-                            false => Due::by_write(held.world(), peer),
+                            true => DueNotice::by_read(held.world(), peer),
+                            false => DueNotice::by_write(held.world(), peer),
                         };
                         used(held.world(), place, peer);
                         due.send(held.world());

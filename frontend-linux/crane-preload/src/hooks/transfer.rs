@@ -19,7 +19,7 @@ use super::time::after;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::execution::On;
 use crate::expirations;
-use crate::notices::Due;
+use crate::notices::DueNotice;
 use crate::outside;
 use crate::readiness::{self, kernel_readiness};
 use crate::turn::{Call, Held, begin};
@@ -87,7 +87,7 @@ pub(super) fn receive(
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
                 if result.is_ok() && !manner.peek {
-                    let due = Due::by_read(world, peer);
+                    let due = DueNotice::by_read(world, peer);
                     used(world, place, peer);
                     due.send(world);
                     world.descriptors.at(place).seen = 0;
@@ -196,7 +196,7 @@ pub(super) fn send(
                     sent = count;
                     match kind {
                         DescriptionKind::Channel { peer } => {
-                            let due = Due::by_write(world, peer);
+                            let due = DueNotice::by_write(world, peer);
                             used(world, place, peer);
                             due.send(world);
                         }
@@ -296,7 +296,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
         descriptors.set_kind(peer, DescriptionKind::Channel { peer });
         descriptors.at(peer).lone = true;
         descriptors.free(place);
-        let due = Due::by_close(world, peer);
+        let due = DueNotice::by_close(world, peer);
         used(world, peer, peer);
         due.send(world);
     } else {

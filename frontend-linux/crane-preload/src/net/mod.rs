@@ -43,10 +43,13 @@ mod tsc;
 mod tsc_sites;
 mod vdso;
 
+use std::sync::atomic::Ordering;
+
 use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
+pub(crate) use judge::is_of_parent;
 pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
@@ -134,10 +137,10 @@ pub(crate) fn has_floor() -> bool {
     answers::is_begun()
 }
 
-/// Returns whether an option of prctl(2) is about the signal at the end of the parent, which a hook
-/// answers where children take part.
-pub(crate) fn is_of_parent(option: i32) -> bool {
-    [libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG].contains(&option)
+/// Returns whether children of the program take part. Without a floor, calls of theirs could pass
+/// unseen; in parallel mode, nothing orders their memory.
+pub(crate) fn orders_children() -> bool {
+    has_floor() && world::SERIAL.load(Ordering::Relaxed)
 }
 
 /// Lets the calling thread's calls pass, because it is about to end.

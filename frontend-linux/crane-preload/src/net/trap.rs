@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crane_shm::{BypassKind, ServerSide, sys, table};
 use libc::{c_long, siginfo_t, ucontext_t};
 
-use super::judge::{MEMORY, Named, Pass, Trapped, judge, moves_stack};
+use super::judge::{MEMORY, Named, Pass, Trapped, is_of_parent, judge, moves_stack};
 use super::maker::{Maker, maker};
 use super::{answer, answers, arming, call_sites, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
@@ -287,7 +287,7 @@ fn is_answered(number: c_long, first: usize, is_libc: bool) -> bool {
         && [libc::SYS_futex, libc::SYS_sysinfo, libc::SYS_sched_getaffinity].contains(&number);
     let has_answer = match number {
         libc::SYS_futex => answers::is_begun(),
-        libc::SYS_prctl => answers::is_begun() && super::is_of_parent(first as i32),
+        libc::SYS_prctl => answers::is_begun() && is_of_parent(first as i32),
         _ => answers::has_hook(number),
     };
     has_answer && !is_of_any_thread && membership::takes_part()

@@ -3,9 +3,9 @@
 //!
 //! The kernel takes no record from a thread that says that a person or the kernel has sent it. Such
 //! a record is *disguised* as one with a value (sigqueue(3)), and *revealed* where the program gets
-//! it. For the end of a child the kernel sends a signal of its own, at a time of this host's, beside
-//! the library's; of either only one can be kept. So this module remembers whose end the kept one
-//! tells of, whichever that is.
+//! it. For the end of a child the kernel sends a signal of its own, at a time of this host's,
+//! beside the library's; of either only one can be kept. So this module remembers whose end the
+//! kept one tells of, whichever that is.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -89,7 +89,8 @@ pub(crate) fn owe(info: &siginfo_t) {
     }
 }
 
-/// Forgets a signal that is kept no more: the kernel has dropped it, because the program ignored it.
+/// Forgets a signal that is kept no more: the kernel has dropped it, because the program ignored
+/// it.
 pub(crate) fn check() {
     if masks::pending() & bit(libc::SIGCHLD) == 0 {
         forget_owed();
