@@ -65,6 +65,8 @@ pub(crate) struct Legacy {
     pub open_files: u64,
     /// The processors that the program wishes for the thread, or none.
     pub processors: [u64; SET_WORDS],
+    /// The signal of a child's end that the kernel keeps (see `signals`).
+    pub owed: u64,
 }
 
 /// A process.

@@ -22,6 +22,7 @@ use crate::parents;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
+use crate::signals;
 use crate::watch::PollSet;
 use crate::world::{NO_THREAD, PreloadThread, World};
 
@@ -35,6 +36,7 @@ pub(crate) fn leave(world: &mut World, me: ThreadId) -> Result<(), &'static str>
         thread: me,
         open_files: open_files::hard(),
         processors: processors::wish(Some(me)).0,
+        owed: signals::kept::owed(),
     };
     world.processes.at(processes::own()).legacy = Some(legacy);
     inherited::pass_on(true)
@@ -62,6 +64,7 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
     let own = world.processes.find(sys::pid()).ok_or("no process of this number takes part")?;
     let legacy = world.processes.at(own).legacy.take().ok_or("the program before left nothing")?;
     processes::set_own(own);
+    signals::kept::take_over(legacy.owed);
     if world.processes.has_others(own) {
         processes::set_has_made();
     }
@@ -93,7 +96,7 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
 
 /// Returns whether the kernel has the disposition that nobody waits for children: that stays.
 fn ignores_children() -> bool {
-    crate::signals::exchange(libc::SIGCHLD, None).is_ignored()
+    signals::exchange(libc::SIGCHLD, None).is_ignored()
 }
 
 /// Returns whether the kernel has closed a number of this process.

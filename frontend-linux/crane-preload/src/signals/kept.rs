@@ -97,6 +97,17 @@ pub(crate) fn check() {
     }
 }
 
+/// Returns what the next program of this process has to know of the kept signal: that stays.
+pub(crate) fn owed() -> u64 {
+    OWED.load(Ordering::SeqCst)
+}
+
+/// Takes that over from the program before.
+pub(crate) fn take_over(owed: u64) {
+    OWED.store(owed, Ordering::SeqCst);
+    check();
+}
+
 /// Records that nothing is kept.
 pub(crate) fn forget_owed() {
     OWED.store(0, Ordering::SeqCst);
