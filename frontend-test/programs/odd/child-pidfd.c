@@ -138,7 +138,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
 }
 
 static void signals(void) {
-    int to[2];
+    int to[2], told[3];
     char byte;
     siginfo_t info = {.si_signo = SIGUSR1, .si_code = SI_QUEUE};
     info.si_value.sival_int = 3;
@@ -152,9 +152,9 @@ static void signals(void) {
         MUST(write(to[1], "r", 1) == 1);
         for (;;) {
             while (!heard) pause();
-            say("heard %d code %d value %d\n", heard, code, code == SI_QUEUE ? value : 0);
+            int told[] = {heard, code, code == SI_QUEUE ? value : 0};
             heard = 0;
-            MUST(write(to[1], "h", 1) == 1);
+            MUST(write(to[1], told, sizeof told) == sizeof told);
         }
     }
     int fd = open_of(one, 0);
@@ -166,10 +166,12 @@ static void signals(void) {
     SHOW(send_to(to[0], SIGUSR1, NULL, 0));
     SHOW(send_to(-1, SIGUSR1, NULL, 0));
     SHOW(send_to(fd, SIGUSR1, NULL, 0));
-    MUST(read(to[0], &byte, 1) == 1);
+    MUST(read(to[0], told, sizeof told) == sizeof told);
+    say("heard %d code %d value %d\n", told[0], told[1], told[2]);
     usleep(50000);
     SHOW(send_to(fd, SIGUSR1, &info, 0));
-    MUST(read(to[0], &byte, 1) == 1);
+    MUST(read(to[0], told, sizeof told) == sizeof told);
+    say("heard %d code %d value %d\n", told[0], told[1], told[2]);
     SHOW(send_to(fd, SIGUSR2, &info, 0));
     info.si_code = SI_USER;
     SHOW(send_to(fd, SIGUSR1, &info, 0));

@@ -105,13 +105,16 @@ static void handled(void) {
     signal(SIGCHLD, SIG_DFL);
 }
 
+static int acknowledged[2];
+
 static void *in_epoll(void *argument) {
     struct epoll_event event = {.events = EPOLLIN}, seen;
     int fd = *(int *)argument, instance = epoll_create1(0);
     MUST(epoll_ctl(instance, EPOLL_CTL_ADD, fd, &event) == 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         SHOW(epoll_wait(instance, &seen, 1, 5000));
         show_read(fd, getppid(), *((pid_t *)argument + 1));
+        MUST(write(acknowledged[1], "a", 1) == 1);
     }
     return NULL;
 }
@@ -121,19 +124,19 @@ static void others(int fd) {
     char byte;
     int go[2];
     say("-- others\n");
-    MUST(pipe(go) == 0);
+    MUST(pipe(go) == 0 && pipe(acknowledged) == 0);
     fflush(stdout);
     pid_t parent = getpid(), sender = fork();
     if (sender == 0) {
         union sigval value = {.sival_int = 7};
         usleep(50000);
         MUST(kill(parent, SIGUSR1) == 0);
+        await_sign(acknowledged[0]);
         usleep(50000);
         MUST(sigqueue(parent, SIGRTMIN, value) == 0);
-        usleep(50000);
+        await_sign(acknowledged[0]);
         MUST(kill(parent, SIGUSR1) == 0 && kill(parent, SIGUSR1) == 0);
         MUST(sigqueue(parent, SIGRTMIN, value) == 0 && sigqueue(parent, SIGRTMIN, value) == 0);
-        usleep(50000);
         MUST(write(go[1], "x", 1) == 1);
         usleep(50000);
         MUST(kill(parent, SIGUSR2) == 0);
@@ -144,6 +147,8 @@ static void others(int fd) {
     start(&thread, in_epoll, of_thread);
     MUST(read(go[0], &byte, 1) == 1);
     pthread_join(thread, NULL);
+    SHOW(wait_for(fd, 0));
+    show_read(fd, parent, sender);
     SHOW(wait_for(fd, 0));
     sigset_t wanted = set(SIGUSR2, 0);
     siginfo_t info;
