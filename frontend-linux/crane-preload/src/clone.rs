@@ -118,10 +118,20 @@ pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
 /// As unsafe as the call.
 pub(crate) unsafe fn fork([flags, _, parent_place, child_place, ..]: [usize; 6]) -> isize {
     let flags = flags as c_int;
+    let has_descriptor = flags & libc::CLONE_PIDFD != 0;
+    if has_descriptor && flags & libc::CLONE_PARENT_SETTID != 0 {
+        // Both would be at one place.
+        return -(libc::EINVAL as isize);
+    }
     // SAFETY: a call without arguments.
     let number = unsafe { libc::fork() };
     if number < 0 {
         return -(crate::errno::current() as isize);
+    }
+    if has_descriptor && number > 0 {
+        // SAFETY: plain numbers; the hook of the call answers.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, number, 0) } as c_int;
+        net::write(parent_place, &descriptor);
     }
     let (flag, place, value) = match number {
         0 => (libc::CLONE_CHILD_SETTID, child_place, sys::tid()),

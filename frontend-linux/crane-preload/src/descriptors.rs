@@ -9,7 +9,6 @@
 
 use std::sync::atomic::Ordering;
 
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
 use crane_core::slab::Slab;
 use crane_core::wire::Endpoint;
@@ -18,37 +17,10 @@ use heapless::Vec;
 use crate::capacities::DESCRIPTIONS;
 use crate::numbers::{NONE, Numbers, numbers, place_of};
 pub(crate) use crate::numbers::{TableEntry, lookup};
+pub(crate) use crate::objects::{DescriptionKind, Notice, OfProcess, TimerIndex};
 
 /// The number of descriptions in a table that is checked after each change.
 const SMALL: usize = 1 << 8;
-
-/// The place of a timer in its table (see `timers`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TimerIndex(pub u16);
-
-/// The object behind a description.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum DescriptionKind {
-    /// A TCP socket that is neither listening nor connected.
-    Socket,
-    /// A listening socket.
-    Listener(ListenerIndex),
-    /// A client's connection.
-    Conn(ConnIndex),
-    /// An epoll instance.
-    Epoll,
-    /// One end of a pipe, socket pair or eventfd between threads; `peer` is the other end.
-    Channel {
-        /// The other end's description, or this one.
-        peer: TableEntry,
-    },
-    /// A timerfd.
-    Timer(TimerIndex),
-    /// The source of random bytes.
-    Random,
-    /// An object that only the kernel knows.
-    Kernel,
-}
 
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +61,12 @@ pub(crate) struct Description {
     /// Whether a child process may use the description as well, so that only the kernel knows a
     /// pipe's state.
     pub shared: bool,
-    /// Whether it is a signalfd: only signals change it, which wake whoever waits.
-    pub signals: bool,
+    /// Of a signalfd: the signals that it tells of. Only they change it, and wake whoever waits.
+    pub signals: Option<u64>,
+    /// The process that it stands for (see [`Descriptors::set_process`]).
+    process: Option<OfProcess>,
+    /// The signals that tell of its readiness.
+    pub notice: Notice,
     /// Whether it is in [`Descriptors::outside`].
     listed: bool,
     /// Of one end of a pipe: whether the process has closed the other end.
@@ -115,9 +91,15 @@ impl Description {
         self.kind
     }
 
+    /// Returns the process that it stands for.
+    pub(crate) fn process(&self) -> Option<OfProcess> {
+        self.process
+    }
+
     /// Returns whether the description changes without a call of this process.
     pub(crate) fn is_outside(&self) -> bool {
-        self.kind == DescriptionKind::Kernel || self.shared || self.is_unix_listener()
+        let is_kernels = self.kind == DescriptionKind::Kernel && self.process.is_none();
+        is_kernels || self.shared || self.is_unix_listener()
     }
 
     /// Returns whether it listens at a path, where processes of the cell connect by the kernel.
@@ -145,7 +127,9 @@ const FRESH: Description = Description {
     edges: 0,
     expirations: 0,
     shared: false,
-    signals: false,
+    signals: None,
+    process: None,
+    notice: Notice::NONE,
     listed: false,
     lone: false,
     number: -1,
@@ -163,13 +147,15 @@ pub(crate) struct Descriptors {
     /// The descriptions that change without a call of this process, in the order in which they
     /// began to.
     outside: Vec<TableEntry, DESCRIPTIONS>,
+    /// The number of descriptions that stand for processes.
+    of_processes: u32,
 }
 
 impl Descriptors {
     /// Creates a table without descriptions, whose bytes are all 0.
     #[cfg(test)]
     pub(crate) const fn new() -> Self {
-        Self { table: Slab::new(), numbers: 0, outside: Vec::new() }
+        Self { table: Slab::new(), numbers: 0, outside: Vec::new(), of_processes: 0 }
     }
 
     /// Makes a description for a new number from the kernel. Returns `None` if the table is full or
@@ -229,6 +215,7 @@ impl Descriptors {
         let freed = self.table.remove(place.0);
         assert!(freed.references == 0);
         assert!(freed.watched.is_empty() && freed.interests.is_empty(), "it is watched");
+        self.of_processes -= u32::from(freed.process.is_some());
         if freed.listed {
             self.unlist(place);
         }
@@ -254,6 +241,25 @@ impl Descriptors {
     pub(crate) fn set_kind(&mut self, place: TableEntry, kind: DescriptionKind) {
         self.at(place).kind = kind;
         self.list(place);
+    }
+
+    /// Has a description stand for a process.
+    pub(crate) fn set_process(&mut self, place: TableEntry, process: OfProcess) {
+        let before = self.at(place).process.replace(process);
+        self.of_processes += u32::from(before.is_none());
+        self.list(place);
+    }
+
+    /// Records the end of a process, by the kernel's number, at the first description that stands
+    /// for it and does not know, and returns that.
+    pub(crate) fn end_process(&mut self, number: i32) -> Option<TableEntry> {
+        if self.of_processes == 0 {
+            return None;
+        }
+        let running = OfProcess { number, ended: false };
+        let place = self.iter().find(|(_, it)| it.process == Some(running))?.0;
+        self.at(place).process = Some(OfProcess { ended: true, ..running });
+        Some(place)
     }
 
     /// Makes two descriptions the ends of a channel, or one description both.

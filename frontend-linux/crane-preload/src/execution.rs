@@ -42,6 +42,8 @@ pub(crate) enum On {
     Child,
     /// The end of a child of this process.
     Member(ProcessId),
+    /// A process that was stopped goes on.
+    Stopped(ProcessId),
     /// Timers: the number that is reserved for them.
     Timers,
     /// An expiration of a timer that calls a function.
@@ -60,6 +62,8 @@ impl On {
     pub(crate) fn key(self) -> WaitKey {
         /// The first bit of the kind.
         const KIND: u32 = 60;
+        /// Marks a process that is stopped.
+        const STOPPED: u64 = 1 << 16;
         /// User addresses are below 2^47.
         const PROCESS: u32 = 47;
         WaitKey(match self {
@@ -74,6 +78,7 @@ impl On {
             Self::Signal(thread) => 7 << KIND | u64::from(thread.0),
             Self::Child => 8 << KIND,
             Self::Member(process) => 14 << KIND | u64::from(process.0),
+            Self::Stopped(process) => 14 << KIND | STOPPED | u64::from(process.0),
             Self::Timers => 10 << KIND,
             Self::Retry => 9 << KIND,
             Self::FileLock => 11 << KIND,

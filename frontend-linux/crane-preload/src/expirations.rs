@@ -108,8 +108,7 @@ fn expire_one(world: &mut World, timer: TimerIndex, expires: Expires, times: u64
     match expires {
         Expires::Free | Expires::Count | Expires::Deleted => {}
         Expires::Alarm => {
-            // As if the process had sent it: nobody else did.
-            let info = signals::sent_by_self(libc::SIGALRM, libc::SI_USER);
+            let info = signals::sent_by_kernel(libc::SIGALRM);
             let process = world.timers.at(timer).process;
             send(world, Target::Process(process), &info);
         }

@@ -22,13 +22,13 @@ use crate::processes::{self, ProcessId, Spawning};
 use crate::processors;
 use crate::service;
 use crate::signals::{self, stack};
+use crate::stops;
 use crate::turn::{self, Held};
-use crate::world::{self, NO_THREAD, PreloadThread, SERIAL, World};
+use crate::world::{self, NO_THREAD, PreloadThread, World};
 
-/// Returns whether children take part. Without a floor, calls of theirs could pass unseen; in
-/// parallel mode, nothing orders their memory.
+/// Returns whether children take part.
 pub(crate) fn take_part() -> bool {
-    net::has_floor() && SERIAL.load(Ordering::Relaxed)
+    net::orders_children()
 }
 
 /// Has each child come here first, before it runs handlers of the program's.
@@ -53,6 +53,8 @@ pub(crate) fn make_child(
         held.end();
         return Err(libc::EAGAIN);
     };
+    held.world().makers.set(process, me);
+    stops::forget(held.world(), process);
     processors::set_wish(Some(thread), processors::wish(Some(me)));
     processes::set_has_made();
     if !held.world().forked {
@@ -139,6 +141,8 @@ pub(crate) extern "C" fn begin_child() {
     };
     let parent = membership::number().expect("the thread that makes a child takes part");
     processes::set_own(process);
+    // Signals that the kernel keeps are its parent's.
+    signals::kept::forget_owed();
     use_numbers(service::numbers(process.0.into()));
     world::begin_process();
     stack::inherit(thread, parent);

@@ -24,7 +24,8 @@
 //! | [`capacities`] | the sizes of the tables |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`], [`service`] | all state of the server's run; the memory that has it |
-//! | [`descriptors`], [`numbers`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`descriptors`], [`objects`], [`numbers`] | what is behind file descriptors |
+//! | [`inbox`], [`output`] | the bytes of clients, and those for them |
 //! | [`file_kind`] | kinds of files |
 //! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
 //! | [`memory`], [`maps`] | memory that processes share; the mappings |
@@ -36,12 +37,14 @@
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
+//! | [`notices`] | signals that tell of descriptors' readiness |
 //! | [`notes`] | notes for the daemon about calls that are not covered |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
 //! | [`net`] | calls that bypass the hooks |
 //! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`clone`] | threads and children that a program makes by clone(2) |
 //! | [`processes`], [`fork`], [`birth`] | the program's processes, and how they begin |
+//! | [`family`], [`parents`], [`stops`] | what they hear of their parents' ends; how they stop and go on |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -63,6 +66,7 @@ mod descriptors;
 mod errno;
 mod execution;
 mod expirations;
+mod family;
 mod figures;
 mod file_kind;
 mod fork;
@@ -80,9 +84,12 @@ mod membership;
 mod memory;
 mod net;
 mod notes;
+mod notices;
 mod numbers;
+mod objects;
 mod output;
 mod outside;
+mod parents;
 mod posting;
 mod processes;
 mod processors;
@@ -92,6 +99,7 @@ mod script;
 mod service;
 mod signals;
 mod start;
+mod stops;
 mod successor;
 mod timers;
 mod trouble;

@@ -49,7 +49,12 @@ pub(crate) fn leave_to_child(below: u32) {
 
 /// Returns the description behind a number, if this library handles it. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
-    place_of(numbers().get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed))
+    lookup_in(numbers(), descriptor)
+}
+
+/// Returns the description behind a number of a process.
+pub(crate) fn lookup_in(numbers: &Numbers, descriptor: i32) -> Option<TableEntry> {
+    place_of(numbers.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed))
 }
 
 /// Returns the description to which a number of this value leads.

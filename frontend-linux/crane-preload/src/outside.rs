@@ -22,6 +22,7 @@ use crate::execution::{On, ProgramExecution};
 use crate::notes::uncovered;
 use crate::processes::{self, Child};
 use crate::readiness::{self, ask_kernel};
+use crate::signals;
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
 use crate::world::World;
 
@@ -163,7 +164,7 @@ fn wake_elsewhere(world: &mut World) {
         let World { run, descriptors, watches, .. } = &mut *world;
         let (descriptor, events) = wanted(run, descriptors, watches, place);
         let is_asked = lookup(descriptor) == Some(place);
-        if is_asked || events == 0 && !polls || descriptors.description(place).signals {
+        if is_asked || events == 0 && !polls || descriptors.description(place).signals.is_some() {
             continue;
         }
         // Whether there is an edge (epoll(7)), its process finds out.
@@ -243,6 +244,10 @@ fn answer(world: &mut World, question: &mut Question, by_itself: bool) {
     for (place, descriptor, conditions) in question.ready() {
         let World { run, descriptors, watches, .. } = &mut *world;
         let description = descriptors.at(place);
+        if description.signals.is_some_and(|wanted| signals::pending() & wanted == 0) {
+            // The kernel's own word of a child's end, which is nothing to the program.
+            continue;
+        }
         if conditions & !description.seen != 0 {
             description.edges = description.edges.wrapping_add(1);
         }

@@ -65,6 +65,8 @@ pub(crate) struct Legacy {
     pub open_files: u64,
     /// The processors that the program wishes for the thread, or none.
     pub processors: [u64; SET_WORDS],
+    /// The signal of a child's end that the kernel keeps (see `signals`).
+    pub owed: u64,
 }
 
 /// A process.
@@ -165,6 +167,11 @@ impl ProcessTable {
     /// A process.
     pub(crate) fn at(&mut self, process: ProcessId) -> &mut Process {
         &mut self.table[usize::from(process.0)]
+    }
+
+    /// Returns a process, to read it.
+    pub(crate) fn get(&self, process: ProcessId) -> &Process {
+        &self.table[usize::from(process.0)]
     }
 
     /// Returns the processes that run, by number.
@@ -275,7 +282,7 @@ impl ProcessTable {
 }
 
 /// Returns whether a process is among those for which a thread waits, whose own group is given.
-fn is_meant(process: &Process, wanted: Child, group: pid_t) -> bool {
+pub(crate) fn is_meant(process: &Process, wanted: Child, group: pid_t) -> bool {
     let number = process.number;
     match wanted.kind {
         libc::P_ALL => true,

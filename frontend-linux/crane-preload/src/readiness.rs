@@ -11,6 +11,7 @@ use crane_shm::sys;
 use crate::descriptors::{Description, DescriptionKind, Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::inherited::with_all_numbers;
+use crate::signals;
 use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 
 /// Marks the conditions of an object of the kernel's to which no number of this process leads:
@@ -141,12 +142,20 @@ fn readiness(
         DescriptionKind::Timer(_) => bit(descriptors.description(place).expirations > 0, IN),
         DescriptionKind::Random => IN | OUT,
         DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
+        DescriptionKind::Kernel if descriptors.description(place).process().is_some() => {
+            bit(descriptors.description(place).process().is_some_and(|it| it.ended), IN)
+        }
         DescriptionKind::Channel { .. } | DescriptionKind::Kernel
             if lookup(descriptor) != Some(place) =>
         {
             UNKNOWN
         }
-        DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
+        DescriptionKind::Channel { .. } | DescriptionKind::Kernel => {
+            match descriptors.description(place).signals {
+                Some(wanted) => bit(signals::pending() & wanted != 0, IN),
+                None => kernel_readiness(descriptor),
+            }
+        }
     }
 }
 
@@ -253,4 +262,35 @@ pub(crate) fn changed(
         }
     }
     woken
+}
+
+/// Wakes all threads that may wait for a description of which only they know whether it is ready:
+/// each of them sees its own signals at a signalfd.
+pub(crate) fn suspect(
+    run: &mut ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &mut Watches,
+    place: TableEntry,
+) {
+    let mut next = descriptors.at(place).watched.first();
+    while let Some(index) = next {
+        next = watches.next_of_place(index);
+        watches.make_candidate(descriptors, index);
+        let epoll = watches.at(index).epoll;
+        let edges = &mut descriptors.at(epoll).edges;
+        *edges = edges.wrapping_add(1);
+        run.turn.wake(On::Epoll(epoll).key(), u32::MAX);
+        // Instances cannot contain each other.
+        suspect(run, descriptors, watches, epoll);
+    }
+    let key = On::Any.key();
+    let mut waiter = run.turn.waiter(key, None);
+    while let Some(thread) = waiter {
+        waiter = run.turn.waiter(key, Some(thread));
+        let set = watches.set(thread.0 as usize);
+        let names = |entry: &libc::pollfd| entry.fd >= 0 && lookup(entry.fd) == Some(place);
+        if set.is_others() || set.entries().iter().any(names) {
+            run.turn.wake_thread(thread, Woken::Called);
+        }
+    }
 }

@@ -5,12 +5,16 @@ use crane_core::id::Slot;
 use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{EndReason, HashMark, ServerState};
+use heapless::Vec;
 
 use crate::announce;
 use crate::deadlock::{self, StandStill};
+use crate::descriptors::TableEntry;
 use crate::execution::{On, ProgramExecution};
 use crate::hold;
 use crate::notes;
+use crate::notices;
+use crate::objects::NoticeReason;
 use crate::outside;
 use crate::posting;
 use crate::readiness;
@@ -31,6 +35,9 @@ const _: () = assert!(crate::capacities::CONNECTIONS == 65536);
 
 /// The report of a server that the group restarts.
 const RESTARTED: &str = "the group restarts this server";
+
+/// The number of signals about descriptors that one entry sends at most.
+const TOLD_MAX: usize = 64;
 
 /// The number that wakes all waiting threads.
 const ALL: u32 = u32::MAX;
@@ -108,6 +115,7 @@ fn admit_head(world: &mut World) -> bool {
     let real = !record.bytes.is_empty();
     let (mut is_full, mut restarts) = (false, false);
     let mut ordered: u64 = 0;
+    let mut told = Vec::<(TableEntry, NoticeReason), TOLD_MAX>::new();
     if real {
         let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
@@ -141,6 +149,12 @@ fn admit_head(world: &mut World) -> bool {
                 }
             };
             let Some(place) = place else { return };
+            let is_awaited = run.turn.waiter(On::Read(place).key(), None).is_some();
+            let reason = match admitted {
+                Admitted::Reset(_) => NoticeReason::Error,
+                Admitted::Room(_) => NoticeReason::Out,
+                _ => NoticeReason::In,
+            };
             if matches!(admitted, Admitted::Acceptable(_)) {
                 let edges = &mut descriptors.at(place).edges;
                 *edges = edges.wrapping_add(1);
@@ -153,6 +167,12 @@ fn admit_head(world: &mut World) -> bool {
                 run.turn.wake(On::Write(place).key(), ALL);
             }
             readiness::changed(run, descriptors, watches, place);
+            // A socket is silent while a thread waits to read at it.
+            let tells = reason != NoticeReason::In || !is_awaited;
+            if tells && descriptors.at(place).notice.on.is_some() {
+                // As many as this come of one entry; others are lost, as beyond the kernel's limit.
+                let _ = told.push((place, reason));
+            }
         };
         let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
             notify(run, admitted);
@@ -179,6 +199,10 @@ fn admit_head(world: &mut World) -> bool {
     if is_full {
         notes::full(world, FULL);
     }
+    for (place, reason) in told {
+        // A thread that waits for the script in a call is no caller.
+        notices::send_signal(world, None, place, reason);
+    }
     if ordered != 0 {
         posting::send_ordered(world, ordered);
     }
@@ -188,8 +212,8 @@ fn admit_head(world: &mut World) -> bool {
     real
 }
 
-fn place(number: u32) -> Option<crate::descriptors::TableEntry> {
-    number.checked_sub(1).map(crate::descriptors::TableEntry)
+fn place(number: u32) -> Option<TableEntry> {
+    number.checked_sub(1).map(TableEntry)
 }
 
 /// Returns whether a quiescent server has work.

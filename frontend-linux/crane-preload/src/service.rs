@@ -55,8 +55,9 @@ struct Service {
     posted: PostedSignals,
     end: AtomicU32,
     objects: SharedObjects,
-    /// By process: 1 if it does not want to hear of its children's ends (`SIG_IGN` or
-    /// `SA_NOCLDWAIT` for `SIGCHLD`), so that nobody waits for them.
+    /// By process: whether it does not want to hear of its children's ends (`SIG_IGN` or
+    /// `SA_NOCLDWAIT` for `SIGCHLD`), so that nobody waits for them, or of their stops
+    /// (`SA_NOCLDSTOP`); see `stops`.
     forgets: [AtomicU32; PROCESSES],
     /// The hold point: the number of times that processes were told to stop or to go on, and of
     /// those that have done so.
@@ -146,7 +147,7 @@ pub(crate) fn held() -> &'static AtomicU32 {
     unsafe { &(*place()).held }
 }
 
-/// Returns the word of a process that is not 0 if it forgets its children.
+/// Returns the word of a process that says what it does not want to hear of its children.
 pub(crate) fn forgets(process: usize) -> &'static AtomicU32 {
     // SAFETY: as above.
     let words = unsafe { &(*place()).forgets };

@@ -17,11 +17,12 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
+use crate::family::{Makers, Stops};
 use crate::figures;
 use crate::fork;
 use crate::hooks::sockets::FIRST_PORT;
 use crate::hooks::time::{self, monotonic};
-use crate::hooks::{exits, files, numbered, open_files};
+use crate::hooks::{exits, files, numbered, open_files, sigmask};
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, SERVICE, WAKE};
@@ -30,6 +31,7 @@ use crate::memory;
 use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
+use crate::posting;
 use crate::processes::{self, ProcessTable};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
@@ -223,6 +225,8 @@ fn create(
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         processes: ProcessTable::new(sys::pid()),
+        makers: Makers::new(),
+        stops: Stops::new(),
         awaited: 0,
         next_port: FIRST_PORT,
         unix: UnixSockets::new(),
@@ -314,9 +318,10 @@ fn take_part(
     if region.has_floor() {
         let (has_hook, answer) = (numbered::has_hook, numbered::answer);
         let (clock, deliver) = (time::read_quietly, turn::deliver_due);
-        net::answer_by(Answers { has_hook, answer, clock, deliver });
+        let before_mask = sigmask::before_change;
+        net::answer_by(Answers { has_hook, answer, clock, deliver, before_mask });
     }
-    turn::end_by(exits::end_by_signal);
+    posting::end_by(exits::end_thread_by_signal);
     processes::on_death(exits::on_death);
     processes::look_by(exits::look_for_deaths);
     stack::begin(me);

@@ -14,12 +14,15 @@ use rustix::fd::BorrowedFd;
 
 use crate::execution::On;
 use crate::expirations;
+use crate::family;
 use crate::hooks::open_files;
 use crate::inherited;
 use crate::numbers;
+use crate::parents;
 use crate::processes::{self, Legacy};
 use crate::processors;
 use crate::service;
+use crate::signals;
 use crate::watch::PollSet;
 use crate::world::{NO_THREAD, PreloadThread, World};
 
@@ -33,6 +36,7 @@ pub(crate) fn leave(world: &mut World, me: ThreadId) -> Result<(), &'static str>
         thread: me,
         open_files: open_files::hard(),
         processors: processors::wish(Some(me)).0,
+        owed: signals::kept::owed(),
     };
     world.processes.at(processes::own()).legacy = Some(legacy);
     inherited::pass_on(true)
@@ -60,6 +64,7 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
     let own = world.processes.find(sys::pid()).ok_or("no process of this number takes part")?;
     let legacy = world.processes.at(own).legacy.take().ok_or("the program before left nothing")?;
     processes::set_own(own);
+    signals::kept::take_over(legacy.owed);
     if world.processes.has_others(own) {
         processes::set_has_made();
     }
@@ -70,26 +75,28 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
 /// handlers. The descriptors that the kernel has closed are left to the caller.
 pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let own = processes::own();
+    parents::on_exec(world, own, me);
     world.remove_threads(own, Some(me));
+    let wished = world.threads[usize::from(me.0)].at_parents_end;
     let timer = world.processes.at(own).interval_timer;
     expirations::end_all_of(world, own, timer);
     let process = world.processes.at(own);
-    if !ignores_children() {
-        service::forgets(own.0.into()).store(0, Ordering::Relaxed);
-    }
+    let forgets = if ignores_children() { family::FORGETS } else { 0 };
+    service::forgets(own.0.into()).fetch_and(forgets, Ordering::Relaxed);
     if process.spawning.take().is_some()
         && let Some(parent) = process.parent
     {
         world.run.turn.wake(On::Member(parent).key(), u32::MAX);
     }
     *world.watches.set_of(usize::from(me.0)) = PollSet::EMPTY;
-    world.threads[usize::from(me.0)] = PreloadThread { process: own, ..NO_THREAD };
+    world.threads[usize::from(me.0)] =
+        PreloadThread { process: own, at_parents_end: wished, ..NO_THREAD };
     numbers::use_numbers(service::numbers(own.0.into()));
 }
 
 /// Returns whether the kernel has the disposition that nobody waits for children: that stays.
 fn ignores_children() -> bool {
-    crate::signals::exchange(libc::SIGCHLD, None).is_ignored()
+    signals::exchange(libc::SIGCHLD, None).is_ignored()
 }
 
 /// Returns whether the kernel has closed a number of this process.

@@ -3,7 +3,6 @@
 //! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
 //! the turn at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
@@ -22,11 +21,12 @@ use crate::hold;
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
-use crate::posting::interrupt;
+use crate::posting::{self, interrupt};
 use crate::processes;
 use crate::script;
 use crate::service;
 use crate::signals::{self, Disposition};
+use crate::stops;
 use crate::watch::PollSet;
 use crate::world::{self, PROCESS, SERIAL, World};
 
@@ -237,13 +237,12 @@ impl Held {
         let world = self.world();
         world.threads[me.0 as usize].interruptible = may_end;
         world.run.turn.wait(on.key(), deadline);
-        self.pass();
+        let woken = self.pass();
         let world = self.world();
         let thread = &mut world.threads[me.0 as usize];
         thread.interruptible = false;
         let by_cancellation = std::mem::take(&mut thread.interrupted);
         let by_signal = std::mem::take(&mut thread.signalled);
-        let woken = world.run.turn.woken(me);
         self.cancelled |= by_cancellation;
         match self.take_signals() {
             // A cancelled thread ends with the call.
@@ -263,15 +262,18 @@ impl Held {
         // A handler may itself wait, or leave the call for good (siglongjmp).
         let World { watches, threads, .. } = self.world();
         *watches.set_of(me.0 as usize) = PollSet::EMPTY;
-        threads[me.0 as usize].awaited = 0;
+        let awaited = std::mem::take(&mut threads[me.0 as usize].awaited);
         let (mut ran, mut restarts) = (false, true);
         while let Some(info) = signals::take(me) {
             // Both are read each time, because a handler may change them.
-            end_if_fatal(me, info.si_signo);
+            posting::end_if_fatal(me, info.si_signo);
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
-            if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo)
-                && !blocked
-            {
+            if blocked || stops::is_stop(info.si_signo) {
+                posting::take_in_turn(self.world(), me, &info, blocked, awaited);
+                self.rest();
+                continue;
+            }
+            if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo) {
                 ran = true;
                 restarts &= this;
             }
@@ -318,8 +320,26 @@ impl Held {
         membership::set_ended();
     }
 
-    /// Passes the turn, which has been given up, and waits until it is back.
-    fn pass(&mut self) {
+    /// Passes the turn, which has been given up, and waits until it is back and its process runs.
+    /// Returns why the thread's wait has ended, if it has waited.
+    fn pass(&mut self) -> Woken {
+        self.pass_once();
+        let me = self.me;
+        let woken = self.world().run.turn.woken(me);
+        self.rest();
+        woken
+    }
+
+    /// Waits as long as this thread's process is stopped.
+    pub(crate) fn rest(&mut self) {
+        let own = processes::own();
+        while self.world().stops.holds(own) {
+            self.world().run.turn.wait(On::Stopped(own).key(), NEVER);
+            self.pass_once();
+        }
+    }
+
+    fn pass_once(&mut self) {
         let me = self.me;
         let next = choose(self.world());
         if next != me {
@@ -345,7 +365,9 @@ pub(crate) fn begin_thread(me: ThreadId) -> Held {
     membership::set_inside(me);
     await_turn(me);
     know_holder(me);
-    Held { me, cancellable: false, cancelled: false, hears: false }
+    let mut held = Held { me, cancellable: false, cancelled: false, hears: false };
+    held.rest();
+    held
 }
 
 /// Begins the program's first thread, which has the turn.
@@ -421,30 +443,16 @@ pub(crate) fn deliver_due() {
 fn deliver(me: ThreadId) {
     if signals::any() {
         while let Some(info) = signals::take(me) {
-            end_if_fatal(me, info.si_signo);
-            signals::send_behind(&info);
+            posting::end_if_fatal(me, info.si_signo);
+            let blocked = signals::blocked_by_program() & signals::bit(info.si_signo) != 0;
+            if !blocked && !stops::is_stop(info.si_signo) {
+                signals::send_behind(&info);
+            } else if let Some(mut held) = enter() {
+                posting::take_in_turn(held.world(), me, &info, blocked, 0);
+                held.rest();
+                held.leave();
+            }
         }
-    }
-}
-
-/// Ends the process of a thread, which has the turn and is to leave it, by a signal.
-pub(crate) type EndBySignal = fn(Held, libc::c_int);
-
-static END: OnceLock<EndBySignal> = OnceLock::new();
-
-/// Has a process end by this function when it gets a signal that ends it.
-pub(crate) fn end_by(end: EndBySignal) {
-    let _ = END.set(end);
-}
-
-/// Ends the calling thread's process, if a signal that it gets does that: the schedule must know.
-// specs: S17
-#[inline]
-fn end_if_fatal(me: ThreadId, signal: libc::c_int) {
-    if processes::has_made() && signals::is_fatal(signal) {
-        membership::set_inside(me);
-        let held = Held { me, cancellable: false, cancelled: false, hears: false };
-        END.get().expect("it is set before the first call")(held, signal);
     }
 }
 

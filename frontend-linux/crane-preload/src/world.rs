@@ -13,6 +13,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use crate::capacities::{CONNECTIONS, LISTENERS, THREADS};
 use crate::descriptors::Descriptors;
 use crate::execution::ProgramExecution;
+use crate::family::{Makers, Stops};
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::known_files::KnownFiles;
@@ -57,6 +58,10 @@ pub(crate) struct World {
     pub threads: [PreloadThread; THREADS],
     /// The program's processes.
     pub processes: ProcessTable,
+    /// The threads that have made them.
+    pub makers: Makers,
+    /// Those of them that a signal has stopped.
+    pub stops: Stops,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.
@@ -84,6 +89,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Returns the kernel's number of a process.
+    pub(crate) fn number_of(&self, process: ProcessId) -> libc::pid_t {
+        self.processes.get(process).number
+    }
+
     /// Removes the threads of a process, all but one, which has the turn.
     pub(crate) fn remove_threads(&mut self, process: ProcessId, stays: Option<ThreadId>) {
         for other in (0..THREADS as u16).map(ThreadId).filter(|other| Some(*other) != stays) {
@@ -138,6 +148,8 @@ pub(crate) struct PreloadThread {
     pub awaited: u64,
     /// Whether a signal ended the thread's wait.
     pub signalled: bool,
+    /// The signal that the thread gets when its process's parent ends, or 0.
+    pub at_parents_end: libc::c_int,
     /// The child process for which the thread waits.
     pub child: Option<Child>,
     /// The function that the thread runs.
@@ -173,6 +185,7 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     futex_bits: 0,
     awaited: 0,
     signalled: false,
+    at_parents_end: 0,
     child: None,
     routine: None,
     argument: ptr::null_mut(),

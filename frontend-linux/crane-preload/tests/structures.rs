@@ -24,6 +24,8 @@ mod maker;
 mod moved;
 #[path = "../src/numbers.rs"]
 mod numbers;
+#[path = "../src/objects.rs"]
+mod objects;
 #[path = "../src/processes.rs"]
 mod processes;
 #[path = "../src/processors.rs"]
@@ -35,12 +37,13 @@ mod watch;
 
 #[path = "../src/signals"]
 mod signals {
+    mod kept;
     mod masks;
     mod posted;
     mod records;
     mod stack;
 
-    pub(crate) use records::sent_by_self;
+    pub(crate) use records::{sent_by, sent_by_self};
 }
 
 /// The library's own test target is off, so a file's tests run if it is named here.

@@ -19,7 +19,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 16;
+pub const LAYOUT_VERSION: u32 = 17;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;

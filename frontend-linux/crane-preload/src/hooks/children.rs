@@ -2,6 +2,7 @@
 //! part has ended at a clock value, and its status is in the table of processes. About others the
 //! library asks the kernel (see `outside`): the moment of their end is particular to this host.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 
@@ -9,6 +10,7 @@ use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
+use super::process_descriptors;
 use super::usage::NOTHING;
 use crate::errno;
 use crate::execution::On;
@@ -16,27 +18,35 @@ use crate::notes::uncovered;
 use crate::outside;
 use crate::processes::{self, Child, FoundChild, Process};
 use crate::signals;
+use crate::stops;
 use crate::turn::{Call, Held, begin, enter};
 
-/// A child that has taken part, and has ended.
+/// A child that takes part and has stopped or gone on, or has taken part and has ended.
 struct EndedChild {
     number: pid_t,
     /// As wait(2) returns it.
     status: c_int,
 }
 
-/// Looks for an ended child among those that take part. It is forgotten, unless the options say
-/// otherwise.
+/// Looks for an ended child among those that take part, or for one that has stopped or gone on, if
+/// the options ask for that. It is forgotten, unless they say otherwise.
 // specs: S16
 fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     let own = processes::own();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
-    let processes = &mut held.world().processes;
-    let found = match child.options & libc::WEXITED {
-        0 => FoundChild::Nothing,
-        _ => processes.child(own, child, group),
+    let world = held.world();
+    let found = world.processes.child(own, child, group);
+    let process = match found {
+        FoundChild::Ended(process) if child.options & libc::WEXITED != 0 => process,
+        FoundChild::Nothing => return Err(found),
+        _ => {
+            // It may have stopped, or gone on.
+            let changed = stops::changed_child(world, own, child, group);
+            let changed = changed.map(|(number, status)| EndedChild { number, status });
+            return changed.ok_or(FoundChild::Running);
+        }
     };
-    let FoundChild::Ended(process) = found else { return Err(found) };
+    let processes = &mut world.processes;
     let Process { number, status, .. } = *processes.at(process);
     if child.options & libc::WNOWAIT == 0 {
         processes.free(process);
@@ -193,6 +203,7 @@ unsafe extern "C" fn waitid(
         // SAFETY: the caller's own arguments.
         sys::checked(unsafe { sys::syscall(libc::SYS_waitid, arguments) })
     };
+    let given = options;
     let once = || {
         // SAFETY: all fields are integers, for which zero is a value.
         let mut own: siginfo_t = unsafe { std::mem::zeroed() };
@@ -210,6 +221,20 @@ unsafe extern "C" fn waitid(
         }
         0
     };
+    if let Some(meant) = process_descriptors::meant(kind, id) {
+        let options = if meant.waits { options } else { options | libc::WNOHANG };
+        let child = Child { kind: libc::P_PID, id: meant.number.cast_unsigned(), options };
+        let found = Cell::new(false);
+        let report = |ended: EndedChild| {
+            found.set(true);
+            report(ended)
+        };
+        if let Some(result) = wait_in_turn(child, report, once) {
+            let is_early = !meant.waits && given & libc::WNOHANG == 0 && !found.get();
+            let result = if is_early { result.and(Err(libc::EAGAIN)) } else { result };
+            return errno::answer_int(result);
+        }
+    }
     let result = wait_in_turn(Child { kind, id, options }, report, once);
     errno::answer_int(result.unwrap_or_else(|| kernel(info, options)))
 }

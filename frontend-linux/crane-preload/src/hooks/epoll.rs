@@ -14,6 +14,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::expirations;
 use crate::notes::uncovered;
+use crate::posting;
 use crate::readiness;
 use crate::signals;
 use crate::turn::{Call, begin};
@@ -119,10 +120,11 @@ fn wait(
     };
     held.world().descriptors.hold(place);
     // Signals that the mask unblocks are posted at once, and end the wait.
-    let before = mask.map(signals::set_mask);
     let me = held.me;
+    let before = mask.map(|mask| posting::open_mask(me, mask));
     let result = loop {
         expirations::expire(held.world());
+        posting::settle(held.world(), me);
         let World { run, descriptors, watches, .. } = held.world();
         let count = readiness::collect(run, descriptors, watches, place, space);
         if count > 0 || (timeout == Some(0) && !signals::waits(me)) {

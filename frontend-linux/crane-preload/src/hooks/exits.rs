@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crane_core::execution::turn::ThreadId;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 use libc::pid_t;
@@ -17,14 +18,18 @@ use super::transfer::release;
 use crate::clone;
 use crate::execution::On;
 use crate::expirations;
+use crate::family;
 use crate::hold;
 use crate::inherited;
 use crate::net;
 use crate::numbers::forget_numbers;
+use crate::parents;
 use crate::posting;
 use crate::processes::{self, ProcessId};
+use crate::readiness;
 use crate::service;
 use crate::signals::{self, restore_default};
+use crate::stops;
 use crate::trouble::Text;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{self, NO_THREAD, World};
@@ -60,6 +65,11 @@ pub(crate) fn end_by_signal(mut held: Held, signal: c_int) {
     }
     end_process(held, signal);
     leave_by(signal)
+}
+
+/// Does the same for the calling thread, which has the turn and is in a hook.
+pub(crate) fn end_thread_by_signal(me: ThreadId, signal: c_int) {
+    end_by_signal(Held { me, cancellable: false, cancelled: false, hears: false }, signal);
 }
 
 /// Ends this process in the turn, with a status as wait(2) returns it. It must leave then.
@@ -98,6 +108,8 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
     expirations::end_all_of(world, process, None);
+    parents::on_end_of_process(world, process);
+    stops::forget(world, process);
     notify_parent(world, process, status);
     world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
@@ -179,11 +191,24 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
     }
 }
 
+/// Wakes whoever waits at descriptors of a process, which ends in the turn.
+// specs: S16
+fn report_at_descriptors(world: &mut World, number: pid_t) {
+    while let Some(place) = world.descriptors.end_process(number) {
+        let World { run, descriptors, watches, .. } = &mut *world;
+        let edges = &mut descriptors.at(place).edges;
+        *edges = edges.wrapping_add(1);
+        run.turn.wake(On::Read(place).key(), u32::MAX);
+        readiness::changed(run, descriptors, watches, place);
+    }
+}
+
 /// Tells the parent of a process that it ends.
 fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
     let number = world.processes.at(process).number;
+    report_at_descriptors(world, number);
     let Some(parent) = world.processes.end(process, status, |parent| {
-        service::forgets(parent.0.into()).load(Ordering::Relaxed) != 0
+        service::forgets(parent.0.into()).load(Ordering::Relaxed) & family::FORGETS != 0
     }) else {
         return;
     };

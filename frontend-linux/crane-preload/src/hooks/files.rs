@@ -9,7 +9,7 @@ use libc::{mode_t, off_t};
 use super::fifo::{self, Opening};
 use super::parts::flags_of;
 use super::transfer::{begin_at, dispose};
-use super::{file_locks, host_files, room};
+use super::{file_locks, host_files, notices, room};
 use crate::capacities::DESCRIPTORS;
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
@@ -271,16 +271,21 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: usize) -
     if let Some(result) = file_locks::control(descriptor, command, argument) {
         return errno::answer_int(result);
     }
-    let arguments = [descriptor as usize, command as usize, argument, 0, 0, 0];
+    let given = match command {
+        libc::F_SETFL => notices::without_async(descriptor, argument),
+        _ => argument,
+    };
+    let arguments = [descriptor as usize, command as usize, given, 0, 0, 0];
     // SAFETY: the caller's own arguments.
-    let result = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
+    let mut result = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
     if let Ok(value) = result {
         match command {
             libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => share(descriptor, value as c_int),
             libc::F_SETFL => {
                 set_nonblocking(descriptor, argument as c_int & libc::O_NONBLOCK != 0);
             }
-            _ => {}
+            libc::F_GETFL => result = Ok(notices::with_async(descriptor, value)),
+            _ => notices::on_command(descriptor, command, argument),
         }
     }
     errno::answer_int(result)
@@ -310,6 +315,9 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
             unsafe { argument.cast::<c_int>().write(count as c_int) };
         }
         return errno::answer_int(count.map(|_| 0));
+    }
+    if let Some(result) = notices::control(descriptor, request, argument.addr()) {
+        return errno::answer_int(result);
     }
     let arguments = [descriptor as usize, request as usize, argument.addr(), 0, 0, 0];
     // SAFETY: the caller's own arguments.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{sighandler_t, sigset_t};
 
 use crate::errno;
+use crate::family::{FORGETS, HEARS_NO_STOPS};
 use crate::image::own;
 use crate::membership;
 use crate::net::{self, OwnAction};
@@ -54,8 +55,11 @@ fn exchange_followed(signal: c_int, new: Option<&Action>) -> Action {
         && membership::takes_part()
     {
         let forgets = new.is_ignored() || new.flags & libc::SA_NOCLDWAIT as usize != 0;
-        let own = processes::own();
-        service::forgets(own.0.into()).store(forgets.into(), Ordering::Relaxed);
+        let hears_no_stops = new.is_ignored() || new.flags & libc::SA_NOCLDSTOP as usize != 0;
+        let word =
+            if forgets { FORGETS } else { 0 } | if hears_no_stops { HEARS_NO_STOPS } else { 0 };
+        service::forgets(processes::own().0.into()).store(word, Ordering::Relaxed);
+        signals::kept::check();
     }
     signals::exchange_own(signal, new)
 }

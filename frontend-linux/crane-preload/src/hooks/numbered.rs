@@ -16,10 +16,13 @@ use super::exits::exit_group;
 use super::futex::futex;
 use super::handlers::action_by_number;
 use super::kernel_objects::signalfd4;
+use super::parents::of_parent;
 use super::places;
 use super::posix_timers::{create_by_number, is_ours};
 use super::process::getppid;
+use super::process_descriptors::{open_by_number, send_by_number, take_by_number};
 use super::queues::semtimedop;
+use super::sigmask::pending_by_number;
 use super::signals::{queue_by_number, tgkill};
 use super::threads::end_self;
 use crate::clone;
@@ -150,6 +153,10 @@ unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
         libc::SYS_exit_group if takes_part() => {
             exit_group(arguments[0] as c_int);
             None
+        }
+        libc::SYS_prctl => {
+            let result = of_parent(arguments[0] as c_int, arguments[1]);
+            result.map(|result| errno::answer(result) as c_long)
         }
         // A thread, or another stack, would go on in this function.
         libc::SYS_clone
@@ -343,6 +350,7 @@ answered! {
         libc::SYS_rt_sigtimedwait if a != 0 && d == MASK => {
             with_mask(a, d, |mask| libc::sigtimedwait(mask, b as _, c as _))
         },
+        libc::SYS_rt_sigpending => pending_by_number(a, b)?,
         libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
         libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),
         libc::SYS_getitimer => libc::getitimer(one, b as _),
@@ -355,6 +363,9 @@ answered! {
         libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
         libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),
         libc::SYS_wait4 => libc::wait4(one, b as _, three, d as _),
+        libc::SYS_pidfd_open => open_by_number(one, b as c_uint)?,
+        libc::SYS_pidfd_send_signal => send_by_number(one, two, c, d as c_uint)?,
+        libc::SYS_pidfd_getfd => take_by_number(one, two, c as c_uint)?,
         libc::SYS_waitid if e == 0 => libc::waitid(a as _, b as _, c as _, d as c_int),
         libc::SYS_flock => libc::flock(one, two),
         libc::SYS_msgsnd => libc::msgsnd(one, b as _, c, d as c_int),

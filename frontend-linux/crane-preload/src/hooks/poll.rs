@@ -11,6 +11,7 @@ use super::{follow, open_files};
 use crate::errno;
 use crate::execution::On;
 use crate::expirations;
+use crate::posting;
 use crate::readiness;
 use crate::signals;
 use crate::turn::{Call, Held, begin};
@@ -32,14 +33,15 @@ fn poll_in_turn(
     mask: Option<u64>,
 ) -> Result<usize, c_int> {
     // Signals that the mask unblocks are posted at once, and end the wait.
-    let before = mask.map(signals::set_mask);
+    let me = held.me;
+    let before = mask.map(|mask| posting::open_mask(me, mask));
     let deadline = match timeout {
         None => NEVER,
         Some(timeout) => after(&mut held, timeout),
     };
-    let me = held.me;
     let ready = loop {
         expirations::expire(held.world());
+        posting::settle(held.world(), me);
         let World { run, descriptors, watches, .. } = held.world();
         let ready = readiness::scan(run, descriptors, watches, entries);
         if ready > 0 || (timeout == Some(0) && !signals::waits(me)) {

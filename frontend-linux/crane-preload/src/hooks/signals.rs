@@ -36,7 +36,10 @@ fn send(target: impl FnOnce(&World) -> Option<Target>, info: &siginfo_t) -> bool
         return false;
     };
     match posting::send(world, Some(me), target, info) {
-        Route::Sent => held.end(),
+        Route::Sent => {
+            held.rest();
+            held.end();
+        }
         Route::Caller => {
             // A handler of this thread runs at the end of the call, and its calls take part.
             held.leave();
@@ -117,7 +120,7 @@ fn send_to(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
+pub(super) unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
     let info = signals::sent_by_self(signal, libc::SI_USER);
     let target = |world: &World| process_of(world, process);
     if let Some(result) = send_to((process, None), target, &info) {
@@ -285,6 +288,7 @@ pub(super) fn queue_by_number(
     // SAFETY: as many bytes, all of which are valid.
     let mut info = unsafe { std::mem::transmute::<[u64; 16], siginfo_t>(given) };
     info.si_signo = signal;
+    signals::mark_own(&mut info);
     let target = |world: &World| match thread {
         None => process_of(world, process),
         Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),

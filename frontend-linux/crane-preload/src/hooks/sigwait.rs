@@ -10,6 +10,7 @@ use libc::{siginfo_t, sigset_t, timespec};
 use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
+use crate::posting;
 use crate::signals;
 use crate::turn::{Call, Held, begin};
 
@@ -24,7 +25,7 @@ fn take_pending(wanted: u64, info: *mut siginfo_t) -> Result<c_int, c_int> {
         // SAFETY: a mask and a time of ours; the caller's place, or ours.
         let result = sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigtimedwait, arguments) });
         // SAFETY: the kernel has written the record.
-        if result.is_ok() && signals::is_kernels_of_child(unsafe { &*place }) {
+        if result.is_ok() && !signals::kept::receive(unsafe { &mut *place }) {
             continue;
         }
         return result.map(|signal| signal as c_int);
@@ -43,6 +44,7 @@ fn wait(
     let deadline = limit.map_or(NEVER, |limit| after(&mut held, limit));
     let mut expired = limit == Some(0);
     let result = loop {
+        posting::settle(held.world(), me);
         match take_pending(wanted, info) {
             Err(libc::EAGAIN) if expired => break Err(libc::EAGAIN),
             // The limit of the call in the kernel, which does not wait.
@@ -140,7 +142,7 @@ fn suspend(mask: Option<u64>) -> bool {
     held.cancellable = true;
     let me = held.me;
     // Signals that the mask unblocks are posted at once.
-    let before = mask.map(signals::set_mask);
+    let before = mask.map(|mask| posting::open_mask(me, mask));
     while held.wait_or_signal(On::Signal(me), NEVER).is_ok() && !held.cancelled {}
     if let Some(before) = before {
         signals::set_mask(before);

@@ -25,6 +25,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::net;
 use crate::notes::uncovered;
+use crate::notices::DueNotice;
 use crate::readiness;
 use crate::trouble::Text;
 use crate::turn::{Call, begin};
@@ -343,7 +344,11 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
         }
         DescriptionKind::Channel { peer } => {
             let result = real();
+            let due = DueNotice::by_shutdown(world, peer, how);
             super::transfer::used(world, place, peer);
+            if result.is_ok() {
+                due.send(world);
+            }
             result
         }
         DescriptionKind::Socket => Err(libc::ENOTCONN),

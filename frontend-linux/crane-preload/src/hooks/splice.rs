@@ -14,6 +14,7 @@ use super::transfer::used;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::errno;
 use crate::execution::On;
+use crate::notices::DueNotice;
 use crate::outside;
 use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
@@ -70,7 +71,13 @@ fn between_channels(
             for descriptor in ends {
                 match end(held, descriptor) {
                     Some((DescriptionKind::Channel { peer }, place)) => {
+                        // One of both numbers is read, and the other is written.
+                        let due = match descriptor == ends[0] {
+                            true => DueNotice::by_read(held.world(), peer),
+                            false => DueNotice::by_write(held.world(), peer),
+                        };
                         used(held.world(), place, peer);
+                        due.send(held.world());
                     }
                     Some((DescriptionKind::Kernel, place)) => outside::touch(held.world(), place),
                     _ => {}

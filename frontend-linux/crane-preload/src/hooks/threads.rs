@@ -20,6 +20,7 @@ use crate::execution::On;
 use crate::host_faults;
 use crate::net;
 use crate::notes::full;
+use crate::parents;
 use crate::processes;
 use crate::processors;
 use crate::signals;
@@ -209,6 +210,7 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     }
     signals::block_all();
     signals::forget(me);
+    parents::on_end_of_thread(world, me);
     wake_heirs(world);
     let thread = &mut world.threads[me.0 as usize];
     thread.ended = true;

@@ -11,6 +11,7 @@ use libc::iovec;
 use super::conversation::{receive_from, send_to};
 use super::counts;
 use super::follow::follow;
+use super::kernel_objects;
 use super::parts::{
     RecvFlags, at_once, is_stream, length, raise_broken_pipe, space_of, write_part,
 };
@@ -18,6 +19,7 @@ use super::time::after;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::execution::On;
 use crate::expirations;
+use crate::notices::DueNotice;
 use crate::outside;
 use crate::readiness::{self, kernel_readiness};
 use crate::turn::{Call, Held, begin};
@@ -85,7 +87,9 @@ pub(super) fn receive(
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
                 if result.is_ok() && !manner.peek {
+                    let due = DueNotice::by_read(world, peer);
                     used(world, place, peer);
+                    due.send(world);
                     world.descriptors.at(place).seen = 0;
                 }
                 result
@@ -97,6 +101,12 @@ pub(super) fn receive(
             }
             DescriptionKind::Timer(_) => counts::read(world, place, spaces),
             DescriptionKind::Epoll => Err(libc::EINVAL),
+            DescriptionKind::Kernel if world.descriptors.at(place).process().is_some() => {
+                Err(libc::EINVAL)
+            }
+            DescriptionKind::Kernel if world.descriptors.at(place).signals.is_some() => {
+                kernel_objects::read_signals(&mut held, descriptor, spaces)
+            }
             DescriptionKind::Kernel => {
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0;
                 let result = match waits && !ready && length(spaces) > 0 {
@@ -163,6 +173,9 @@ pub(super) fn send(
                     result => result,
                 }
             }
+            DescriptionKind::Kernel if world.descriptors.at(place).process().is_some() => {
+                Err(libc::EINVAL)
+            }
             kind @ (DescriptionKind::Channel { .. } | DescriptionKind::Kernel) => {
                 if waits && is_childs(world, place) {
                     outside::await_child_at(descriptor, watch::OUT);
@@ -182,7 +195,11 @@ pub(super) fn send(
                 if let Ok(count) = result {
                     sent = count;
                     match kind {
-                        DescriptionKind::Channel { peer } => used(world, place, peer),
+                        DescriptionKind::Channel { peer } => {
+                            let due = DueNotice::by_write(world, peer);
+                            used(world, place, peer);
+                            due.send(world);
+                        }
                         _ => outside::touch(world, place),
                     }
                 }
@@ -279,7 +296,9 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
         descriptors.set_kind(peer, DescriptionKind::Channel { peer });
         descriptors.at(peer).lone = true;
         descriptors.free(place);
+        let due = DueNotice::by_close(world, peer);
         used(world, peer, peer);
+        due.send(world);
     } else {
         descriptors.free(place);
     }

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use libc::{c_long, clockid_t};
+use libc::{c_int, c_long, clockid_t};
+
+use super::masks;
 
 /// The hooks' answers to calls by their numbers.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub(crate) struct Answers {
     pub clock: fn(clockid_t, u64) -> Option<u64>,
     /// Sends the calling thread, which has left its hook, the signals that were posted to it.
     pub deliver: fn(),
+    /// Prepares for a change of the calling thread's mask (rt_sigprocmask(2)) by this set.
+    pub before_mask: fn(c_int, u64),
 }
 
 static ANSWERS: OnceLock<Answers> = OnceLock::new();
@@ -36,6 +40,15 @@ pub(super) fn get() -> Option<&'static Answers> {
 #[inline]
 pub(super) fn is_begun() -> bool {
     ANSWERS.get().is_some()
+}
+
+/// Prepares for a change of the calling thread's mask by the set at a place, if there is one.
+pub(super) fn before_mask(how: c_int, set: usize) {
+    if let Some(answers) = ANSWERS.get().filter(|_| set != 0)
+        && let Some(set) = masks::read(set)
+    {
+        (answers.before_mask)(how, set);
+    }
 }
 
 /// Returns whether a hook answers the call of this number.

@@ -82,6 +82,12 @@ pub(crate) enum Named {
     Libc,
 }
 
+/// Returns whether an option of prctl(2) is about the signal at the end of the parent, which a hook
+/// answers where children take part.
+pub(crate) fn is_of_parent(option: i32) -> bool {
+    [libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG].contains(&option)
+}
+
 /// Judges a call.
 pub(crate) fn judge(call: &Trapped) -> Judgement {
     let Trapped { number, is_libc, .. } = *call;

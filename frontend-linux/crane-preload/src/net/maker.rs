@@ -14,9 +14,12 @@ pub(crate) enum Maker {
 }
 
 /// The signal that the kernel sends to the parent at the child's end, and what changes nothing in
-/// the child but where it finds its number.
-const OF_FORK: c_int =
-    0xff | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+/// the child but where it finds its number, or its parent a descriptor of it.
+const OF_FORK: c_int = 0xff
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_SETTID
+    | libc::CLONE_CHILD_CLEARTID
+    | libc::CLONE_PIDFD;
 
 /// Judges a call with these flags. `is_libc` is whether libc makes it, which shares its data with
 /// this library; `may_set_bases` is whether threads may have bases of their own.

@@ -43,10 +43,13 @@ mod tsc;
 mod tsc_sites;
 mod vdso;
 
+use std::sync::atomic::Ordering;
+
 use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
+pub(crate) use judge::is_of_parent;
 pub(crate) use maker::{Maker, maker};
 pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
@@ -133,6 +136,12 @@ pub(crate) fn is_quiet(base: usize, clock: u64, round: u32) -> bool {
 /// Returns whether hooks answer the calls that bypass them.
 pub(crate) fn has_floor() -> bool {
     answers::is_begun()
+}
+
+/// Returns whether children of the program take part. Without a floor, calls of theirs could pass
+/// unseen; in parallel mode, nothing orders their memory.
+pub(crate) fn orders_children() -> bool {
+    has_floor() && world::SERIAL.load(Ordering::Relaxed)
 }
 
 /// Lets the calling thread's calls pass, because it is about to end.

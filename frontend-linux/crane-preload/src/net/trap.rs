@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crane_shm::{BypassKind, ServerSide, sys, table};
 use libc::{c_long, siginfo_t, ucontext_t};
 
-use super::judge::{MEMORY, Named, Pass, Trapped, judge, moves_stack};
+use super::judge::{MEMORY, Named, Pass, Trapped, is_of_parent, judge, moves_stack};
 use super::maker::{Maker, maker};
 use super::{answer, answers, arming, call_sites, masks, selector, text, tsc};
 use crate::bases::{self, for_signals};
@@ -246,7 +246,7 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
     let is_thread = begins_or_ends(number, arguments, is_libc) && membership::takes_part();
-    if is_native && (is_thread || is_answered(number, is_libc, is_serial)) {
+    if is_native && (is_thread || is_answered(number, arguments[0], is_libc)) {
         context.answer_by_hook(trap.number);
         return call_sites::count(site, number);
     }
@@ -278,15 +278,16 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
 
 /// Returns whether a hook answers a call of the calling thread.
 // specs: S12
-fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
+fn is_answered(number: c_long, first: usize, is_libc: bool) -> bool {
     // libc's own locks: threads that run side by side meet at them at any time, so waiting there
     // must move no clock. One at a time, they meet in the turn. The same holds for what libc asks
     // once, in the first thread that needs it: how much memory and how many processors there are.
     let is_of_any_thread = is_libc
-        && !is_serial
+        && !SERIAL.load(Ordering::Relaxed)
         && [libc::SYS_futex, libc::SYS_sysinfo, libc::SYS_sched_getaffinity].contains(&number);
     let has_answer = match number {
         libc::SYS_futex => answers::is_begun(),
+        libc::SYS_prctl => answers::is_begun() && is_of_parent(first as i32),
         _ => answers::has_hook(number),
     };
     has_answer && !is_of_any_thread && membership::takes_part()
@@ -357,7 +358,10 @@ fn answer_signal_call(
     match number {
         // SAFETY: the program's own arguments.
         libc::SYS_rt_sigaction => Some(unsafe { masks::action(a as i32, b, c, d) }),
-        libc::SYS_rt_sigprocmask => Some(masks::change_mask(context.mask(), arguments)),
+        libc::SYS_rt_sigprocmask => {
+            answers::before_mask(a as c_int, b);
+            Some(masks::change_mask(context.mask(), arguments))
+        }
         _ => None,
     }
 }

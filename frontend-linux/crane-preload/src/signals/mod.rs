@@ -31,6 +31,7 @@ use crate::world;
 pub(crate) mod action;
 pub(crate) mod ends;
 pub(crate) mod frame;
+pub(crate) mod kept;
 pub(crate) mod masks;
 mod posted;
 mod records;
@@ -40,17 +41,19 @@ pub(crate) mod within;
 use action::ProgramHandler;
 pub(crate) use action::{Action, exchange, restore_default};
 use ends::own_end;
+pub(crate) use kept::pending;
 use masks::LAST;
-pub(crate) use masks::{
-    bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
-};
+pub(crate) use masks::{bit, block_all, block_one, blocked, blocked_of, each, mask_at, set_mask};
 pub(crate) use posted::{
-    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_news,
-    use_table, waits,
+    PostedSignals, any, first_receiver_from, forget, has_news, post, set_news, take, take_blocked,
+    take_news, use_table, waits,
 };
-pub(crate) use records::{is_kernels_of_child, of_child, sent_by_self, sent_by_timer};
-use records::{is_own_of_child, is_own_sent, is_own_timer};
-pub(crate) use within::{send_behind, send_to_self};
+pub(crate) use records::{
+    is_kernels_of_child, mark_own, of_change, of_child, of_descriptor, sent_by, sent_by_kernel,
+    sent_by_self, sent_by_timer,
+};
+use records::{is_own_sent, is_own_timer};
+pub(crate) use within::{blocked_by_program, send_behind, send_to_self};
 
 /// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,11 +162,14 @@ extern "C" fn on_signal(
     // A child after fork has a copy of the whole state, and takes no part.
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
     // SAFETY: the kernel's own record, or one that this process sent.
-    let record = unsafe { &*info };
+    let record = unsafe { &mut *info };
     if ours && is_kernels_of_child(record) {
         processes::hear_of_end(record);
+    }
+    if ours && !kept::receive(record) {
         return false;
     }
+    let record = &*record;
     if ours && part != Membership::None {
         note_foreign(record);
     }
@@ -191,18 +197,14 @@ extern "C" fn on_signal(
 
 /// Records a signal that neither this process nor a fault in it has sent.
 fn note_foreign(info: &siginfo_t) {
+    // SAFETY: the record is longer than what is read of it.
+    let is_own = unsafe { is_own_sent(info) }
+        // SAFETY: of a timer.
+        || info.si_code == libc::SI_TIMER && unsafe { is_own_timer(info) };
     let sender = match info.si_code {
+        _ if is_own => sys::pid(),
         // SAFETY: these have a sender.
-        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL if unsafe { is_own_sent(info) } => {
-            sys::pid()
-        }
-        // SAFETY: as above.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED if is_own_of_child(info) => {
-            sys::pid()
-        }
-        // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
-        libc::SI_TIMER if unsafe { is_own_timer(info) } => sys::pid(),
         _ => 0,
     };
     if sender != sys::pid() {

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crane_core::execution::turn::ThreadId;
 use libc::siginfo_t;
 
+use super::masks;
+
 /// The number of signals of all threads that can wait at the same time. A signal without a place
 /// goes to the kernel's own queue, or is lost like a signal beyond `RLIMIT_SIGPENDING`.
 const POSTED_MAX: usize = 256;
@@ -134,12 +136,23 @@ pub(crate) fn first_receiver_from(from: u32) -> Option<ThreadId> {
 
 /// Takes the first signal that waits for this thread, which is the caller.
 pub(crate) fn take(thread: ThreadId) -> Option<siginfo_t> {
-    let place = find(thread, |_, _| true)?;
-    // SAFETY: ready, and this thread's.
+    find(thread, |_, _| true).map(free)
+}
+
+/// Frees the place of a signal, and returns the signal.
+fn free(place: &Posted) -> siginfo_t {
+    // SAFETY: ready, and taken by its thread, or by the holder of the turn in its stead.
     let info = unsafe { place.info.get().read() };
     place.state.store(FREE, Ordering::Release);
     table().waiting.fetch_sub(1, Ordering::SeqCst);
-    Some(info)
+    info
+}
+
+/// Takes the first signal of a mask that waits for a thread of the caller's process, which has not
+/// the turn.
+pub(crate) fn take_blocked(thread: ThreadId, mask: u64) -> Option<siginfo_t> {
+    let place = find(thread, |_, signal| masks::bit(signal) & mask != 0)?;
+    Some(free(place))
 }
 
 /// Forgets the signals of a thread that has ended.

@@ -147,17 +147,20 @@ pub(crate) fn place(own: usize) -> usize {
     within.map_or(own, |within| place_of(unsafe { &*within.context }))
 }
 
-/// Sends a signal to the calling thread, with the record of its first sender. A handler runs before
-/// this function returns, unless the signal is blocked.
+/// Returns the signals that the program blocks in the calling thread, which has left its hook.
+pub(crate) fn blocked_by_program() -> u64 {
+    // SAFETY: as above.
+    let within = unsafe { INNERMOST.get().as_ref() };
+    let waiting = within.filter(|_| stack::is_own(ptr::from_ref(&within).addr()));
+    waiting.and_then(|within| within.mask.get()).unwrap_or_else(masks::blocked)
+}
+
+/// Sends a signal to the calling thread, which does not block it, with the record of its first
+/// sender. A handler runs before this function returns, unless it waits for the end of an answer.
 pub(crate) fn send_to_self(info: &siginfo_t) {
     let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
     let (signal, record) = (info.si_signo as usize, ptr::from_ref(info).addr());
-    let is_blocked = masks::blocked() & masks::bit(info.si_signo) != 0;
-    // Each thread may take a signal that the kernel keeps for the process.
-    let (call, arguments) = match is_blocked && info.si_code != libc::SI_TKILL {
-        true => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
-        false => (libc::SYS_rt_tgsigqueueinfo, [process, thread, signal, record, 0, 0]),
-    };
+    let arguments = [process, thread, signal, record, 0, 0];
     // SAFETY: the kernel reads the record, which lives during the call.
-    unsafe { sys::syscall(call, arguments) };
+    unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
 }

@@ -148,6 +148,27 @@ pub(super) const GROUPS: &[Group] = &[
          scheduler",
         "programs/odd/signal-fd.c",
         SYS_signalfd SYS_signalfd4),
+    rows!(
+        Virtual,
+        Unseen,
+        Never,
+        "signals that all threads of a process block, which the kernel keeps",
+        "programs/odd/child-signal-fd.c",
+        SYS_rt_sigpending
+    ),
+    rows!(Virtual, Told, Never,
+        "processes by descriptors: their ends come in the turn; without a floor they are the \
+         kernel's, and told",
+        "programs/odd/child-pidfd.c",
+        SYS_pidfd_open SYS_pidfd_getfd),
+    rows!(
+        Virtual,
+        Told,
+        MayWait,
+        "signals to a process by its descriptor reach it at a clock",
+        "programs/odd/child-pidfd.c",
+        SYS_pidfd_send_signal
+    ),
     rows!(Virtual, Told, MayWait,
         "a signal with a record of its sender's reaches a thread of the server at a clock",
         "programs/odd/calls-signals.c",

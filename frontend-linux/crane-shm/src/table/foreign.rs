@@ -24,14 +24,6 @@ pub(super) const GROUPS: &[Group] = &[
         SYS_exit
     ),
     rows!(Foreign, Told, MayWait, "what a process shares with others", TOLD, SYS_unshare),
-    rows!(
-        Foreign,
-        Told,
-        MayWait,
-        "signals to a process by its descriptor",
-        "programs/odd/pidfd.c",
-        SYS_pidfd_send_signal
-    ),
     rows!(Foreign, Told, MayWait,
         "what all processes do with files; a cell has no capability for it",
         "programs/escapes.c",
@@ -44,18 +36,10 @@ pub(super) const GROUPS: &[Group] = &[
         "programs/odd/message-queues.c",
         SYS_mq_notify
     ),
-    rows!(
-        Foreign,
-        Told,
-        Never,
-        "processes by descriptors: their ends come at another time on each host",
-        "programs/odd/pidfd.c",
-        SYS_pidfd_open
-    ),
     rows!(Foreign, Told, MayWait,
-        "memory and descriptors of other processes",
+        "memory of other processes",
         "programs/escapes.c",
-        SYS_pidfd_getfd SYS_process_vm_readv SYS_process_vm_writev SYS_process_madvise
+        SYS_process_vm_readv SYS_process_vm_writev SYS_process_madvise
         SYS_process_mrelease SYS_kcmp SYS_move_pages SYS_migrate_pages),
     rows!(Foreign, Told, Never,
         "how much of the host's disks and memory is in use",

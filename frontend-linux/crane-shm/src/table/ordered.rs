@@ -54,14 +54,6 @@ pub(super) const GROUPS: &[Group] = &[
         Ordered,
         Unseen,
         Never,
-        "signals that a thread blocks, which the kernel keeps: they came in the turn",
-        "programs/odd/calls-signals.c",
-        SYS_rt_sigpending
-    ),
-    rows!(
-        Ordered,
-        Unseen,
-        Never,
         "the properties of a queue of the cell",
         "programs/odd/calls-signals.c",
         SYS_mq_getsetattr
