@@ -50,7 +50,7 @@ pub struct Process<T> {
     group: i32,
     /// Of an ended process: the place of its end in the order of all ends, from 1.
     order: u64,
-    /// What the frontend keeps about it.
+    /// The frontend's own record of it.
     frontend: T,
 }
 

@@ -9,11 +9,12 @@
 
 use std::ffi::c_int;
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::{ThreadId, Woken};
 use crane_shm::sys;
 use libc::siginfo_t;
 
-use crate::processes::{self, ProcessId};
+use crate::processes;
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::world::{PreloadThread, World};
 

@@ -29,7 +29,7 @@ use crate::memory;
 use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
-use crate::processes::{self, ProcessTable};
+use crate::processes::{self, ProgramProcesses};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
@@ -220,7 +220,7 @@ fn create(
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
-        processes: ProcessTable::new(sys::pid()),
+        processes: ProgramProcesses::new(sys::pid()),
         awaited: 0,
         next_port: FIRST_PORT,
         unix: UnixSockets::new(),
@@ -237,7 +237,7 @@ fn create(
         place.write(world);
         &mut *place
     };
-    // ProcessTable whose parents have ended stay below this one, which an image begins with.
+    // Processes whose parents have ended stay below this one, which an image begins with.
     // SAFETY: prctl with this option touches no memory.
     unsafe {
         sys::syscall(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0, 0])

@@ -34,13 +34,13 @@ pub(crate) fn leave(world: &mut World, me: ThreadId) -> Result<(), &'static str>
         open_files: open_files::hard(),
         processors: processors::wish(Some(me)).0,
     };
-    world.processes.at(processes::own()).legacy = Some(legacy);
+    world.processes.frontend(processes::own()).legacy = Some(legacy);
     inherited::pass_on(true)
 }
 
 /// Takes the legacy back, because no program takes the place of this one after all.
 pub(crate) fn take_back(world: &mut World) {
-    world.processes.at(processes::own()).legacy = None;
+    world.processes.frontend(processes::own()).legacy = None;
     // They were open a moment ago.
     let _ = inherited::pass_on(false);
 }
@@ -58,7 +58,8 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
     // SAFETY: the program before had the turn, and has left it to this one.
     let world = unsafe { &mut *service::world() };
     let own = world.processes.find(sys::pid()).ok_or("no process of this number takes part")?;
-    let legacy = world.processes.at(own).legacy.take().ok_or("the program before left nothing")?;
+    let legacy =
+        world.processes.frontend(own).legacy.take().ok_or("the program before left nothing")?;
     processes::set_own(own);
     if world.processes.has_others(own) {
         processes::set_has_made();
@@ -71,14 +72,13 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
 pub(crate) fn begin(world: &mut World, me: ThreadId) {
     let own = processes::own();
     world.remove_threads(own, Some(me));
-    let timer = world.processes.at(own).interval_timer;
+    let timer = world.processes.get(own).frontend().interval_timer;
     expirations::end_all_of(world, own, timer);
-    let process = world.processes.at(own);
     if !ignores_children() {
         service::forgets(own.0.into()).store(0, Ordering::Relaxed);
     }
-    if process.spawning.take().is_some()
-        && let Some(parent) = process.parent
+    if world.processes.frontend(own).spawning.take().is_some()
+        && let Some(parent) = world.processes.get(own).parent()
     {
         world.run.turn.wake(On::Member(parent).key(), u32::MAX);
     }

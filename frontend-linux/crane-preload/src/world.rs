@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use crane_core::wire::{Schedule, ServiceAddresses};
 use crane_shm::{RingReader, ServerSide, sys};
@@ -16,7 +17,7 @@ use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
-use crate::processes::{Child, ProcessId, ProcessTable};
+use crate::processes::{Child, ProgramProcesses};
 use crate::signals;
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
@@ -55,7 +56,7 @@ pub(crate) struct World {
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
     /// The program's processes.
-    pub processes: ProcessTable,
+    pub processes: ProgramProcesses,
     /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.

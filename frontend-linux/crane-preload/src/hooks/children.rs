@@ -5,6 +5,7 @@
 use std::ffi::c_int;
 use std::ptr;
 
+use crane_core::execution::processes::FoundChild;
 use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -14,7 +15,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::notes::uncovered;
 use crate::outside;
-use crate::processes::{self, Child, FoundChild, Process};
+use crate::processes::{self, Child};
 use crate::signals;
 use crate::turn::{Call, Held, begin, enter};
 
@@ -34,12 +35,13 @@ fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     let processes = &mut held.world().processes;
     let found = match child.options & libc::WEXITED {
         0 => FoundChild::Nothing,
-        _ => processes.child(own, child, group),
+        _ => processes::look_for(processes, own, child, group),
     };
     let FoundChild::Ended(process) = found else { return Err(found) };
-    let Process { number, status, .. } = *processes.at(process);
+    let ended = processes.get(process);
+    let (number, status) = (ended.number(), ended.status());
     if child.options & libc::WNOWAIT == 0 {
-        processes.free(process);
+        processes.forget(process);
         if !held.world().forked {
             processes::reap_all();
         }
