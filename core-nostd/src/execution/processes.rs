@@ -15,7 +15,7 @@
 //! whenever the kernel makes a real process or ends it.
 
 /// A process of the program, numbered from 0 in the order of creation. The numbers of processes
-/// that have ended and were waited for are used again.
+/// that have ended and were waited for are used again, but for that of the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProcessId(pub u16);
 
@@ -137,6 +137,8 @@ pub struct ProcessTable<T, const PROCESSES: usize> {
     used_below: usize,
     /// The number of ends so far.
     ends: u64,
+    /// The kernel's number of the first process, which has it even when it has ended.
+    first_number: i32,
     /// Whether the first process has ended.
     first_has_ended: bool,
 }
@@ -148,7 +150,7 @@ impl<T: Copy + Default, const PROCESSES: usize> ProcessTable<T, PROCESSES> {
         let mut table = [Process::free(); PROCESSES];
         table[0].state = ProcessState::Running;
         table[0].number = number;
-        Self { table, used_below: 1, ends: 0, first_has_ended: false }
+        Self { table, used_below: 1, ends: 0, first_number: number, first_has_ended: false }
     }
 
     /// Checks what holds between any two calls, in time proportional to the square of the processes
@@ -184,7 +186,9 @@ impl<T: Copy + Default, const PROCESSES: usize> ProcessTable<T, PROCESSES> {
         }
         let first = self.get(ProcessId::FIRST);
         let first_runs = first.state == ProcessState::Running && first.parent.is_none();
-        assert!(first_runs || self.first_has_ended, "the first process is another's child");
+        let first_state =
+            if self.first_has_ended { first.state == ProcessState::Free } else { first_runs };
+        assert!(first_state, "the first process is another's child");
         let mut beyond = self.table[self.used_below..].iter();
         assert!(beyond.all(|it| it.state == ProcessState::Free), "a process is not searched");
     }
@@ -197,11 +201,13 @@ impl<T: Copy + Default, const PROCESSES: usize> ProcessTable<T, PROCESSES> {
     }
 
     /// Makes a child of a process, or returns `None` if the table is full. It runs as the schedule
-    /// sees it, and has no number of the kernel's yet.
+    /// sees it, and has no number of the kernel's yet. It never gets the number of the first
+    /// process, which a frontend treats as no other: whoever has begun the program watches it.
     // specs: S15
     pub fn make(&mut self, parent: ProcessId) -> Option<ProcessId> {
         assert!(self.get(parent).state == ProcessState::Running, "a process makes one that runs");
-        let index = self.table.iter().position(|it| it.state == ProcessState::Free)?;
+        let is_free = |it: &Process<T>| it.state == ProcessState::Free;
+        let index = 1 + self.table[1..].iter().position(is_free)?;
         self.table[index].state = ProcessState::Running;
         self.table[index].parent = Some(parent);
         self.used_below = self.used_below.max(index + 1);
@@ -256,11 +262,10 @@ impl<T: Copy + Default, const PROCESSES: usize> ProcessTable<T, PROCESSES> {
     pub fn existence(&self, number: i32, knows_all: bool) -> Existence {
         let known = |it: &Process<T>| it.state != ProcessState::Free && it.number == number;
         let found = self.used().find(|(_, process)| number > 0 && known(process));
-        let first = self.get(ProcessId::FIRST).number;
         match found.map(|(_, process)| process.state) {
             Some(ProcessState::Running) => Existence::Runs,
             Some(_) => Existence::Ended,
-            None if knows_all && number >= first => Existence::Gone,
+            None if knows_all && number >= self.first_number => Existence::Gone,
             None => Existence::Unknown,
         }
     }
@@ -285,6 +290,11 @@ impl<T: Copy + Default, const PROCESSES: usize> ProcessTable<T, PROCESSES> {
     /// Returns whether a process has children that it has not waited for.
     pub fn has_children(&self, parent: ProcessId) -> bool {
         self.used().any(|(_, process)| process.parent == Some(parent))
+    }
+
+    /// Returns the kernel's number of the first process, even when that has ended.
+    pub fn first_number(&self) -> i32 {
+        self.first_number
     }
 
     /// Returns whether the first process has ended.

@@ -69,7 +69,7 @@ const NUMBER_IN_CELL: pid_t = 2;
 /// first process is the second of all, and its children follow. `has_strangers` is whether there
 /// are processes of the program's that take no part.
 pub(crate) fn knows_all(table: &ProgramProcesses, has_strangers: bool) -> bool {
-    table.get(ProcessId::FIRST).number() == NUMBER_IN_CELL && !has_strangers
+    table.first_number() == NUMBER_IN_CELL && !has_strangers
 }
 
 /// Looks for a child of a process, whose own group is given, for which a thread waits.

@@ -103,6 +103,19 @@ fn the_children_of_one_that_ends_have_no_parent() {
 }
 
 #[test]
+fn no_other_process_has_the_number_of_the_first() {
+    let (mut table, [a, ..]) = with_children(1);
+    assert_eq!(table.end(FIRST, 0, 1, |_| panic!("nobody is asked")), None);
+    assert!(table.first_has_ended() && table.first_number() == 2);
+    for _ in 0..2 {
+        assert!(table.make(a).is_some_and(|made| made != FIRST));
+    }
+    assert_eq!(table.make(a), None);
+    // The program sees that it is gone, although it stays in the kernel.
+    assert_eq!(table.existence(2, true), Existence::Gone);
+}
+
+#[test]
 fn the_program_sees_ends_at_their_calls() {
     let (mut table, [a, b, _]) = with_children(2);
     assert_eq!(table.existence(3, true), Existence::Runs);
@@ -171,7 +184,11 @@ fn any_sequence_of_calls_keeps_the_invariants() {
     let (mut table, mut random) = (Table::new(2), 1_u64);
     let mut number = 2;
     let (mut full, mut ended, mut waited) = (0, 0, 0);
-    for _ in 0..20_000 {
+    for step in 0..20_000 {
+        if step % 100 == 0 {
+            // The first process may have ended.
+            table = Table::new(2);
+        }
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let choice = (random >> 33) as usize;
         let count = table.running().count();
@@ -185,7 +202,7 @@ fn any_sequence_of_calls_keeps_the_invariants() {
                     table.set_number(made, number);
                 }
             },
-            1 if one != FIRST => {
+            1 if count > 1 => {
                 ended += 1;
                 table.end(one, 0, 1, |_| choice.is_multiple_of(7));
             }

@@ -168,7 +168,7 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
     if !world.region.is_ending() {
         world.region.put_trouble(text.as_str().as_bytes());
     }
-    let first = world.processes.get(ProcessId::FIRST).number();
+    let first = world.processes.first_number();
     for process in [first, sys::pid()] {
         let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
         // SAFETY: a signal.
