@@ -12,6 +12,7 @@ use super::disk::{DiskFaults, DiskSpeed};
 use super::faults::{Happened, Stop};
 use super::group::{Group, Micros};
 use super::network::Network;
+use super::processes::Lives;
 use super::random::Random;
 use super::runs::Runs;
 use crate::specification::event::{Recorder, Trace};
@@ -42,6 +43,8 @@ pub struct Outcome {
     pub committed: usize,
     /// The number of calls that one server made.
     pub calls: u64,
+    /// The events among the processes of all servers.
+    pub lives: Lives,
     /// The number of clients' bytes that it received.
     pub bytes: u64,
     /// The largest number of effects of a step.
@@ -158,9 +161,22 @@ fn run_with<const WINDOW: usize>(
     let healing = heal(&mut group);
     let (proposed, committed) = group.checks.counts();
     let (calls, bytes) = group.work();
+    let lives = group.lives();
     let (hash, steps) = (group.checks.hash(), group.steps().get());
     let (effects, happened, runs) = (group.checks.effects(), group.happened, group.written_runs);
-    Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
+    Outcome {
+        hash,
+        steps,
+        proposed,
+        committed,
+        calls,
+        lives,
+        bytes,
+        effects,
+        happened,
+        runs,
+        healing,
+    }
 }
 
 /// The faults of a run, and how often they happen.
@@ -346,16 +362,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_and_runs_of_each_kind_happen() {
-        let (mut happened, mut runs) = (Happened::default(), Runs::default());
+    fn faults_runs_and_lives_of_each_kind_happen() {
+        let (mut happened, mut runs, mut lives) =
+            (Happened::default(), Runs::default(), Lives::default());
         for seed in 0..200 {
             let outcome = run(seed).expect("the run itself holds");
             happened += outcome.happened;
             runs += outcome.runs;
-            if happened.is_each() && runs.is_each() {
+            lives += outcome.lives;
+            if happened.is_each() && runs.is_each() && lives.is_each() {
                 return;
             }
         }
-        panic!("something never happens: {happened:?}, {runs:?}");
+        panic!("something never happens: {happened:?}, {runs:?}, {lives:?}");
     }
 }
