@@ -139,6 +139,8 @@ mutants! {
     S16 EndedOnArrival,
     /// a parent of one replica waits for its ended children in the order of their numbers
     S16 LowestReaped,
+    /// a server continues without a process that its host has ended
+    S16 KillUnnoticed,
     /// a signal of one replica is handled when an entry arrives
     S17 HandledOnArrival,
     /// a parent of one replica that waits for a child gets no signal of its end

@@ -391,6 +391,21 @@ impl Server {
         }
     }
 
+    /// Ends a process at a time of the host's, in a broken variant.
+    pub(super) fn lose_process(&mut self) {
+        let last = self.family.table.running().map(|(process, _)| process).last();
+        let Some(process) = last.filter(|last| *last != FIRST) else { return };
+        for thread in self.threads_of(process).collect::<Vec<_>>() {
+            match self.execution.turn.holder() == Some(thread) {
+                true => self.execution.turn.end(),
+                false => self.execution.turn.remove(thread),
+            }
+            self.family.forget_thread(thread);
+            self.family.faulted.take_if(|faulted| *faulted == thread);
+        }
+        self.end_in_table(process, Signal::Fault as i32);
+    }
+
     /// Records the end of a process, and tells its parent.
     // specs: S16, S17
     fn end_in_table(&mut self, process: ProcessId, status: i32) {

@@ -30,6 +30,9 @@ const SEVERAL_MAX: u64 = 12;
 /// The entries with a restart of the server, of a thousand, in runs with restarts.
 const RESTARTS: u64 = 10;
 
+/// The faults with which a host ends a process of its server, of a thousand, in runs with these.
+const ENDED_PROCESSES: u64 = 300;
+
 /// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -126,7 +129,8 @@ fn run_with<const WINDOW: usize>(
     network.ordered = random.permille(600);
     let slow = *random.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]);
     let disk_speed = DiskSpeed { min: slow / 4, max: slow };
-    let faults = Faults::draw(&mut random);
+    let mut faults = Faults::draw(&mut random);
+    faults.end_process = if seed % 5 == 3 { ENDED_PROCESSES } else { 0 };
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
@@ -199,6 +203,7 @@ struct Faults {
     reconfigure: u64,
     cut_log: u64,
     copy: u64,
+    end_process: u64,
 }
 
 impl Faults {
@@ -224,6 +229,7 @@ impl Faults {
             reconfigure: *random.pick(&[0, 0, 300]),
             cut_log: *random.pick(&[0, 0, 100]),
             copy: *random.pick(&[200, 500]),
+            end_process: 0,
         }
     }
 
@@ -232,6 +238,9 @@ impl Faults {
         let [id, other] = [0; 2].map(|_| *group.random.pick(&ids));
         if copies && group.random.permille(self.copy) {
             group.copy_storage(other);
+        }
+        if self.end_process > 0 && group.random.permille(self.end_process) {
+            group.end_process(other);
         }
         if group.random.permille(self.reconfigure) {
             group.reconfigure();
