@@ -130,7 +130,7 @@ fn run_with<const WINDOW: usize>(
     let slow = *random.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]);
     let disk_speed = DiskSpeed { min: slow / 4, max: slow };
     let mut faults = Faults::draw(&mut random);
-    faults.end_process = if seed % 5 == 3 { ENDED_PROCESSES } else { 0 };
+    faults.end_process = if seed % 5 == 4 { ENDED_PROCESSES } else { 0 };
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
