@@ -131,6 +131,20 @@ mutants! {
     S6 YieldedOnArrival,
     /// a timer of one replica expires when an entry arrives
     S11 TimerOnArrival,
+    /// a child of one replica queues up for its first turn when an entry arrives
+    S15 BornOnArrival,
+    /// the numbers of children of one replica count the other processes of its host
+    S15 HostNumbers,
+    /// the end of a process of one replica is heard of when an entry arrives
+    S16 EndedOnArrival,
+    /// a parent of one replica waits for its ended children in the order of their numbers
+    S16 LowestReaped,
+    /// a server continues without a process that its host has ended
+    S16 KillUnnoticed,
+    /// a signal of one replica is handled when an entry arrives
+    S17 HandledOnArrival,
+    /// a parent of one replica that waits for a child gets no signal of its end
+    S17 EndUnsignalled,
     /// the bytes of kept ops are not counted
     E4 MemoryUncounted,
     /// a node continues after a failed sync as if it had succeeded

@@ -5,13 +5,14 @@ use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::clocks::Clocks;
 use crane_core::execution::Execution;
 use crane_core::execution::admission::Admitted;
+use crane_core::execution::processes::{Children, Existence, FoundChild, ProcessId, ProcessTable};
+use crane_core::execution::socket::Bound;
 use crane_core::execution::turn::{NEVER, WaitKey};
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Effects, Members, Node, NodeSet};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
-use crane_core::execution::socket::Bound;
 use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, HostFigures, Op, Schedule};
 
 /// Passes one connection through all machines: a client connects, sends and ends.
@@ -55,6 +56,7 @@ pub fn serve_one_connection() {
     }
     assert!(forward.is_empty(), "an op was not committed");
     execute(&entry);
+    wait_for_child();
     let sight = Sight { stalled: true, outstanding: false, alone: true };
     assert!(matches!(bubbles.look(now, sight), Ask::Now { .. }), "no bubble is asked for");
 }
@@ -103,6 +105,21 @@ fn execute(entry: &EntryPayload<'_>) {
     server.gate.drop_grant();
     server.pass();
     server.turn.end();
+}
+
+/// Has a process fork another one, and wait for it.
+fn wait_for_child() {
+    let mut processes = ProcessTable::<u32, 4>::new(2);
+    let child = processes.make(ProcessId::FIRST).expect("room for a process");
+    processes.set_number(child, 3);
+    *processes.frontend(child) = 7;
+    processes.end(child, 1, 2, |_| false);
+    let found = processes.child(ProcessId::FIRST, Children::Group(2), |_| 2);
+    assert!(found == FoundChild::Ended(child), "a child that has ended is not found");
+    assert!(processes.get(child).status() == 1, "a child has ended in another way");
+    processes.forget(child);
+    processes.invariants();
+    assert!(processes.existence(3, true) == Existence::Gone, "a process is there for ever");
 }
 
 /// Asks a node that is not primary for the work of a primary, which it must refuse.

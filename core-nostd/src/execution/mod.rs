@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`gate`] | may the clock advance? |
 //! | [`turn`] | who runs, who waits for what, until when |
+//! | [`processes`] | which processes run, and whose ends are waited for |
 //! | [`admission`] | ops become connections, bytes, ends |
 //! | [`conn_table`] | the connections, by place and by name |
 //! | [`socket`] | what recv, send and epoll may answer |
@@ -18,6 +19,7 @@ pub mod admission;
 pub mod conn_table;
 pub mod gate;
 pub mod hash;
+pub mod processes;
 pub mod socket;
 pub mod turn;
 

@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use libc::siginfo_t;
 
-use crate::processes::{self, ProcessId};
+use crate::processes;
 
 /// The numbers of its process and its thread, plus 1.
 static EXPECTED: AtomicU32 = AtomicU32::new(NOBODY);

@@ -3,11 +3,12 @@
 
 use crane_core::execution::Execution;
 use crane_core::execution::conn_table::ConnTable;
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::{ThreadId, WaitKey};
 
 use crate::capacities::{CONNECTIONS, LISTENERS, THREADS};
 use crate::descriptors::{TableEntry, TimerIndex};
-use crate::processes::{self, ProcessId};
+use crate::processes;
 
 /// The table of connections at this frontend's capacity.
 pub(crate) type Connections = ConnTable<CONNECTIONS>;

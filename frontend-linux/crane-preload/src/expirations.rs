@@ -7,13 +7,13 @@
 //! to the next thread (see `turn::choose`). A call that asks about a timer makes the timer expire
 //! first if it is due.
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::NEVER;
 use libc::siginfo_t;
 
 use crate::descriptors::TimerIndex;
 use crate::execution::On;
 use crate::posting::{self, Route, Target};
-use crate::processes::ProcessId;
 use crate::readiness;
 use crate::signals;
 use crate::timers::Expires;

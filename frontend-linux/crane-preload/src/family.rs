@@ -1,11 +1,11 @@
 //! Facts of each process beside the table of processes: the thread that has made it, and whether a
 //! signal has stopped it. Their effects are in `parents` and `stops`.
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use libc::c_int;
 
 use crate::capacities::PROCESSES;
-use crate::processes::ProcessId;
 
 /// By process: the thread that has made it, or has taken that thread's place.
 pub(crate) struct Makers([ThreadId; PROCESSES]);

@@ -10,6 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use libc::{c_int, pid_t};
 
@@ -18,7 +19,7 @@ use crate::host_faults;
 use crate::membership;
 use crate::net;
 use crate::numbers::{self, use_numbers};
-use crate::processes::{self, ProcessId, Spawning};
+use crate::processes::{self, Spawning};
 use crate::processors;
 use crate::service;
 use crate::signals::{self, stack};
@@ -80,7 +81,7 @@ pub(crate) fn make_child(
     let world = held.world();
     match made {
         Ok(number) => {
-            world.processes.at(process).number = number;
+            world.processes.set_number(process, number);
             world.threads[usize::from(thread.0)].tid = number.cast_unsigned();
             world.run.turn.start(thread);
         }
@@ -102,7 +103,7 @@ fn reserve(world: &mut World, spawning: Option<Spawning>) -> Option<(ProcessId, 
         world.run.turn.release(thread);
         return None;
     };
-    world.processes.at(process).spawning = spawning;
+    world.processes.frontend(process).spawning = spawning;
     let [own_word, word] = [own, process].map(|it| service::forgets(it.0.into()));
     word.store(own_word.load(Ordering::Relaxed), Ordering::Relaxed);
     world.threads[usize::from(thread.0)] =
@@ -121,7 +122,7 @@ fn give_back(world: &mut World, process: ProcessId, thread: ThreadId) {
     for place in world.descriptors.leave(service::numbers(process.0.into())) {
         assert!(!world.descriptors.release(place), "its maker has it open");
     }
-    world.processes.free(process);
+    world.processes.unmake(process);
     world.threads[usize::from(thread.0)] = NO_THREAD;
     world.run.turn.release(thread);
 }

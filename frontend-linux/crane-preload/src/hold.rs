@@ -154,7 +154,7 @@ fn stop_others(world: &World) -> u32 {
         stop(service::word(ThreadId(thread as u16)));
         told += 1;
     }
-    if world.processes.first_stays {
+    if world.processes.first_has_ended() {
         stop(service::end());
         told += 1;
     }

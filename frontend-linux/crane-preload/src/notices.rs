@@ -143,7 +143,7 @@ fn send_to_group(
         let member = world
             .processes
             .running()
-            .find(|(id, it)| id.0 >= next && it.number != 0 && group_of(it.number) == group);
+            .find(|(id, it)| id.0 >= next && it.number() != 0 && group_of(it.number()) == group);
         let Some(process) = member.map(|(id, _)| id) else { return };
         next = process.0 + 1;
         posting::send_in_call(world, caller, Target::Process(process), info);

@@ -5,11 +5,12 @@
 //! of its process run, one of those is the parent from then on. The kernel itself never hears of
 //! the wish, because it would send the signal when it ends the real thread.
 
+use crane_core::execution::processes::{Process, ProcessId};
 use crane_core::execution::turn::ThreadId;
 use libc::{c_int, pid_t};
 
 use crate::posting;
-use crate::processes::{Process, ProcessId};
+use crate::processes::PreloadProcess;
 use crate::signals;
 use crate::world::World;
 
@@ -57,7 +58,9 @@ fn orphan(
     let mut next = 0;
     loop {
         let is_it = |id: ProcessId| id.0 >= next && leaves(world.makers.of(id));
-        let is_child = |(id, it): &(ProcessId, &Process)| it.parent == Some(parent) && is_it(*id);
+        let is_child = |(id, it): &(ProcessId, &Process<PreloadProcess>)| {
+            it.parent() == Some(parent) && is_it(*id)
+        };
         let child = world.processes.running().find(is_child).map(|(id, _)| id);
         let Some(child) = child else { return };
         next = child.0 + 1;

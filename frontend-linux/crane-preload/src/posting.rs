@@ -10,13 +10,14 @@
 use std::ffi::c_int;
 use std::sync::OnceLock;
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::{ThreadId, Woken};
 use crane_shm::sys;
 use libc::siginfo_t;
 
 use crate::execution::On;
 use crate::membership;
-use crate::processes::{self, ProcessId};
+use crate::processes;
 use crate::readiness;
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::stops::{self, News};

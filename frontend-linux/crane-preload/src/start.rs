@@ -32,7 +32,7 @@ use crate::net::{self, Answers};
 use crate::numbers::use_numbers;
 use crate::output::Output;
 use crate::posting;
-use crate::processes::{self, ProcessTable};
+use crate::processes::{self, ProgramProcesses};
 use crate::processors::{self, ProcessorSet};
 use crate::service::{self, LargeTables};
 use crate::signals::{self, stack};
@@ -224,7 +224,7 @@ fn create(
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
-        processes: ProcessTable::new(sys::pid()),
+        processes: ProgramProcesses::new(sys::pid()),
         makers: Makers::new(),
         stops: Stops::new(),
         awaited: 0,
@@ -244,7 +244,7 @@ fn create(
         place.write(world);
         &mut *place
     };
-    // ProcessTable whose parents have ended stay below this one, which an image begins with.
+    // Processes whose parents have ended stay below this one, which an image begins with.
     // SAFETY: prctl with this option touches no memory.
     unsafe {
         sys::syscall(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0, 0, 0])

@@ -7,12 +7,13 @@
 
 use std::sync::atomic::Ordering;
 
+use crane_core::execution::processes::ProcessId;
 use libc::{c_int, pid_t, siginfo_t};
 
 use crate::execution::On;
 use crate::family::HEARS_NO_STOPS;
 use crate::net;
-use crate::processes::{self, Child, Process, ProcessId, group_of, is_meant};
+use crate::processes::{self, Child, group_of};
 use crate::service;
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::world::World;
@@ -76,8 +77,8 @@ pub(crate) fn stop_own(world: &mut World, signal: c_int) -> Option<News> {
 fn is_orphaned(world: &World, group: pid_t) -> bool {
     let session = session_of(0);
     !world.processes.running().any(|(_, process)| {
-        let parent = process.parent.map(|parent| world.number_of(parent));
-        group_of(process.number) == group
+        let parent = process.parent().map(|parent| world.number_of(parent));
+        group_of(process.number()) == group
             && parent.is_some_and(|it| group_of(it) != group && session_of(it) == session)
     })
 }
@@ -131,8 +132,8 @@ fn news_for_parent(
     code: c_int,
     signal: c_int,
 ) -> Option<News> {
-    let Process { number, parent, .. } = *world.processes.get(process);
-    let parent = parent?;
+    let it = world.processes.get(process);
+    let (number, parent) = (it.number(), it.parent()?);
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);
     }
@@ -161,10 +162,11 @@ pub(crate) fn changed_child(
         _ => wanted.options & libc::WSTOPPED != 0,
     };
     let World { processes, stops, .. } = &mut *world;
+    let meant = processes::meant(wanted, group)?;
     let mut running = processes.running();
     let (child, number) = running.find_map(|(id, process)| {
-        let is_it = process.parent == Some(parent) && is_meant(process, wanted, group);
-        (is_it && asks(stops.at(id).news)).then_some((id, process.number))
+        let is_it = process.parent() == Some(parent) && process.is_among(meant, group_of);
+        (is_it && asks(stops.at(id).news)).then_some((id, process.number()))
     })?;
     let state = stops.at(child);
     let status = state.news;

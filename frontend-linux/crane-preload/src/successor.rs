@@ -38,13 +38,13 @@ pub(crate) fn leave(world: &mut World, me: ThreadId) -> Result<(), &'static str>
         processors: processors::wish(Some(me)).0,
         owed: signals::kept::owed(),
     };
-    world.processes.at(processes::own()).legacy = Some(legacy);
+    world.processes.frontend(processes::own()).legacy = Some(legacy);
     inherited::pass_on(true)
 }
 
 /// Takes the legacy back, because no program takes the place of this one after all.
 pub(crate) fn take_back(world: &mut World) {
-    world.processes.at(processes::own()).legacy = None;
+    world.processes.frontend(processes::own()).legacy = None;
     // They were open a moment ago.
     let _ = inherited::pass_on(false);
 }
@@ -62,7 +62,8 @@ pub(crate) fn attach(value: &CStr) -> Result<(&'static mut World, Legacy), Strin
     // SAFETY: the program before had the turn, and has left it to this one.
     let world = unsafe { &mut *service::world() };
     let own = world.processes.find(sys::pid()).ok_or("no process of this number takes part")?;
-    let legacy = world.processes.at(own).legacy.take().ok_or("the program before left nothing")?;
+    let legacy =
+        world.processes.frontend(own).legacy.take().ok_or("the program before left nothing")?;
     processes::set_own(own);
     signals::kept::take_over(legacy.owed);
     if world.processes.has_others(own) {
@@ -78,13 +79,12 @@ pub(crate) fn begin(world: &mut World, me: ThreadId) {
     parents::on_exec(world, own, me);
     world.remove_threads(own, Some(me));
     let wished = world.threads[usize::from(me.0)].at_parents_end;
-    let timer = world.processes.at(own).interval_timer;
+    let timer = world.processes.get(own).frontend().interval_timer;
     expirations::end_all_of(world, own, timer);
-    let process = world.processes.at(own);
     let forgets = if ignores_children() { family::FORGETS } else { 0 };
     service::forgets(own.0.into()).fetch_and(forgets, Ordering::Relaxed);
-    if process.spawning.take().is_some()
-        && let Some(parent) = process.parent
+    if world.processes.frontend(own).spawning.take().is_some()
+        && let Some(parent) = world.processes.get(own).parent()
     {
         world.run.turn.wake(On::Member(parent).key(), u32::MAX);
     }

@@ -1,9 +1,10 @@
 //! The table of the program's timers, which expire by agreed time (see `expirations`).
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::{NEVER, ThreadId};
 
 use crate::descriptors::{TableEntry, TimerIndex};
-use crate::processes::{self, ProcessId};
+use crate::processes;
 
 /// The number of timers that can exist at the same time.
 pub(crate) const TIMERS: usize = 1024;

@@ -6,12 +6,13 @@
 //! instance's candidates: only those are looked at when the program asks, so an instance with many
 //! idle connections costs no more than one with few.
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::index_list::Neighbours;
 use crane_core::slab::Slab;
 
 use crate::capacities::{INTERESTS, THREADS};
 use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
-use crate::processes::{self, ProcessId};
+use crate::processes;
 
 /// The number of interests in a table that is checked after each change.
 const SMALL: usize = 1 << 8;

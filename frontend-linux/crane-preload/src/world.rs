@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use crane_core::wire::{Schedule, ServiceAddresses};
 use crane_shm::{RingReader, ServerSide, sys};
@@ -18,7 +19,7 @@ use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::known_files::KnownFiles;
 use crate::output::Output;
-use crate::processes::{Child, ProcessId, ProcessTable};
+use crate::processes::{Child, ProgramProcesses};
 use crate::signals;
 use crate::timers::Timers;
 use crate::unix::UnixSockets;
@@ -57,7 +58,7 @@ pub(crate) struct World {
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
     /// The program's processes.
-    pub processes: ProcessTable,
+    pub processes: ProgramProcesses,
     /// The threads that have made them.
     pub makers: Makers,
     /// Those of them that a signal has stopped.
@@ -91,7 +92,7 @@ pub(crate) struct World {
 impl World {
     /// Returns the kernel's number of a process.
     pub(crate) fn number_of(&self, process: ProcessId) -> libc::pid_t {
-        self.processes.get(process).number
+        self.processes.get(process).number()
     }
 
     /// Removes the threads of a process, all but one, which has the turn.

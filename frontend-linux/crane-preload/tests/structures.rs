@@ -18,6 +18,8 @@ mod figures;
 mod host_texts;
 #[path = "../src/net/judge.rs"]
 mod judge;
+#[path = "../src/known_files.rs"]
+mod known_files;
 #[path = "../src/net/maker.rs"]
 mod maker;
 #[path = "../src/net/moved.rs"]

@@ -3,6 +3,7 @@
 //! The number of states is pinned, so that a change of it is reviewed by a person.
 
 mod model;
+mod processes;
 mod script;
 
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use model::{Bounds, Group};
+use processes::{Family, Rule as ProcessRule};
 use script::{Rule, Service};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
@@ -76,6 +78,16 @@ const SCRIPTS: &[(&str, Rule, Option<usize>)] = &[
     ("script, continues without a grant", Rule::ContinueWithoutGrant, None),
 ];
 
+/// The searches of processes, in the same way.
+const PROCESSES: &[(&str, ProcessRule, Option<usize>)] = &[
+    ("processes", ProcessRule::Right, Some(2_977_756)),
+    ("processes, queued when made", ProcessRule::QueuedWhenMade, None),
+    ("processes, heard of when ended", ProcessRule::HeardWhenEnded, None),
+    ("processes, in the host's order", ProcessRule::HostsOrder, None),
+    ("processes, handled on delivery", ProcessRule::HandledOnDelivery, None),
+    ("processes, a fault passes the turn", ProcessRule::FaultPasses, None),
+];
+
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
     let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
@@ -86,6 +98,11 @@ fn main() -> ExitCode {
     for (name, rule, states) in SCRIPTS.iter().filter(|(name, ..)| is_wanted(name)) {
         let service = Service { rule: *rule, ops: 4, bubbles: 4 };
         failed |= !search(name, service, "two replicas, four ops, four bubbles", *states);
+    }
+    for (name, rule, states) in PROCESSES.iter().filter(|(name, ..)| is_wanted(name)) {
+        let family = Family { rule: *rule, entries: 4 };
+        let what = "two replicas, three or four processes, four entries";
+        failed |= !search(name, family, what, *states);
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

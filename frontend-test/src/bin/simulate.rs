@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crane_test::seeds::{OPTIONS, SeedRange};
 use crane_test::simulation::faults::Happened;
+use crane_test::simulation::processes::Lives;
 use crane_test::simulation::runs::Runs;
 use crane_test::simulation::scenario::{self, Outcome};
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     let (all, failed): (NodesSum, usize) = range.run("ci/simulate", run);
     println!(
         "{} steps, {} of {} proposals committed, {} calls and {} bytes in a server of each group, \
-         at most {} effects in a step, healing at most {} ms\n{:?}\n{:?}",
+         at most {} effects in a step, healing at most {} ms\n{:?}\n{:?}\n{:?}",
         all.steps,
         all.committed,
         all.proposed,
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         all.effects,
         all.healing / 1000,
         all.happened,
-        all.runs
+        all.runs,
+        all.lives
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -41,6 +43,7 @@ struct NodesSum {
     proposed: usize,
     committed: usize,
     calls: u64,
+    lives: Lives,
     bytes: u64,
     effects: usize,
     happened: Happened,
@@ -55,6 +58,7 @@ impl From<Outcome> for NodesSum {
             proposed,
             committed,
             calls,
+            lives,
             bytes,
             effects,
             happened,
@@ -62,7 +66,7 @@ impl From<Outcome> for NodesSum {
             healing,
             ..
         } = outcome;
-        Self { steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
+        Self { steps, proposed, committed, calls, lives, bytes, effects, happened, runs, healing }
     }
 }
 
@@ -72,6 +76,7 @@ impl AddAssign for NodesSum {
         self.proposed += other.proposed;
         self.committed += other.committed;
         self.calls += other.calls;
+        self.lives += other.lives;
         self.bytes += other.bytes;
         self.effects = self.effects.max(other.effects);
         self.happened += other.happened;

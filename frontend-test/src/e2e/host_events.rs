@@ -102,7 +102,7 @@ fn happen(group: &Group, victim: u8, event: HostEvent, count: &mut u64) {
     let is_named = |log: &str| log.lines().filter(|line| line.contains(event.reason())).count();
     let before = is_named(&group.log(victim));
     let server = eventually("the server", START, || {
-        group.status()?.replica(victim).server_pid.ok_or("no server".to_owned())
+        group.status()?.replica(victim).server_pid.ok_or_else(|| "no server".to_owned())
     });
     let _cause = match event {
         Kill => None,

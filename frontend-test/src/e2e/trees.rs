@@ -165,11 +165,9 @@ pub fn nginx_and_php(folder: &Path) -> Result<Program, String> {
          fastcgi_param REQUEST_METHOD $request_method; }}"
     );
     let server = nginx_options(&base, port, &pass);
-    let pool = format!(
-        "[global]\nerror_log = /dev/stderr\ndaemonize = no\n[www]\nuser = www-data\n\
+    let pool = "[global]\nerror_log = /dev/stderr\ndaemonize = no\n[www]\nuser = www-data\n\
          group = www-data\nlisten = /run/php.sock\nlisten.owner = www-data\npm = static\n\
-         pm.max_children = 4\npm.max_requests = 50\n"
-    );
+         pm.max_children = 4\npm.max_requests = 50\n";
     fs::write(base.join("php.conf"), pool).expect("the options");
     add_script(&base, Script::Php);
     let both = format!("{php} -F -y {place}/php.conf & exec {nginx} -c {server}");

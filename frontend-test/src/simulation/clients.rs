@@ -8,7 +8,7 @@ use crane_core::time::Instant;
 use crane_core::wire::{Endpoint, Op};
 
 use super::random::Random;
-use super::server::{PORT, expected};
+use super::server::PORT;
 use crate::specification::event::{Event as Told, OpFact, Recorder};
 
 /// An encoded op.
@@ -166,4 +166,20 @@ impl EntryReplica {
 
 fn data_in(op: &Op<'_>) -> usize {
     if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 }
+}
+
+/// Returns the byte that a client sends at `offset`.
+fn expected(conn: ConnId, offset: u64) -> u8 {
+    (offset * 31 + conn.number * 7 + conn.generation.0 * 3 + u64::from(conn.entry.number())) as u8
+}
+
+/// Returns the first byte, from number `first` on, that differs from the byte that was sent.
+pub(super) fn first_unexpected(conn: ConnId, first: u64, bytes: &[u8]) -> Option<u64> {
+    // The expected bytes form a sequence, so most of them are compared side by side.
+    let start = expected(conn, first);
+    let differs =
+        |(index, byte): (usize, &u8)| *byte != start.wrapping_add((index as u8).wrapping_mul(31));
+    let any = bytes.iter().enumerate().fold(false, |any, at| any | differs(at));
+    let mut each = bytes.iter().enumerate();
+    any.then(|| each.position(differs).map(|index| first + index as u64)).flatten()
 }

@@ -9,6 +9,7 @@ use super::disk::Contents;
 use super::group::{Event, Group, Micros, Place};
 use super::runs::Brought;
 use super::server::Server;
+use crate::specification::event::Event as Told;
 
 /// The reason for which a node's program stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub struct Happened {
     pub suspensions: u64,
     /// The number of incarnations of the server that began at a node.
     pub restarts: u64,
+    /// The number of servers' processes that their hosts ended.
+    pub ended_processes: u64,
 }
 
 impl std::ops::AddAssign for Happened {
@@ -61,6 +64,7 @@ impl std::ops::AddAssign for Happened {
         self.jumps += other.jumps;
         self.suspensions += other.suspensions;
         self.restarts += other.restarts;
+        self.ended_processes += other.ended_processes;
     }
 }
 
@@ -69,7 +73,7 @@ impl Happened {
     pub fn is_each(&self) -> bool {
         let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
         let Self { lost_disks, damaged_logs, old_copies, jumps, suspensions, restarts, .. } = *self;
-        let stops = [kills, power_failures, failed_syncs, failed_writes];
+        let stops = [kills, power_failures, failed_syncs, failed_writes, self.ended_processes];
         let others = [lost_disks, damaged_logs, old_copies, jumps, suspensions, restarts];
         !stops.contains(&0) && !others.contains(&0)
     }
@@ -224,6 +228,32 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub fn suspend(&mut self, id: NodeId) {
         self.happened.suspensions += 1;
         self.places[id.index()].suspended = self.now + self.random.range(1_000, 1_000_000);
+    }
+
+    /// Has a node's host end a process of its server, as one does for want of memory. The server is
+    /// built again, from its checkpoint and the log.
+    // specs: S16
+    pub fn end_process(&mut self, id: NodeId) {
+        if self.unaware.is_some() || !self.is_awake(id) {
+            return;
+        }
+        self.happened.ended_processes += 1;
+        let place = &mut self.places[id.index()];
+        if broken(Mutant::KillUnnoticed) {
+            return place.server.lose_process();
+        }
+        let cut = place.memory.cut();
+        self.recorder.add(id, || Told::Rebuilt { cut });
+        let server = place.checkpoint.as_deref().cloned().unwrap_or_default();
+        place.server = server.at(id, self.recorder.clone());
+        let mut slot = cut.next();
+        while slot <= self.checks.committed_by(id) {
+            let (_, payload) = place.memory.entry(slot).expect("what is committed was written");
+            if let Some(payload) = payload {
+                place.server.arrive(slot, self.payloads[*payload as usize - 1].clone());
+            }
+            slot = slot.next();
+        }
     }
 
     /// Lets all hosts run.

@@ -12,6 +12,7 @@ use super::disk::{DiskFaults, DiskSpeed};
 use super::faults::{Happened, Stop};
 use super::group::{Group, Micros};
 use super::network::Network;
+use super::processes::Lives;
 use super::random::Random;
 use super::runs::Runs;
 use crate::specification::event::{Recorder, Trace};
@@ -29,6 +30,9 @@ const SEVERAL_MAX: u64 = 12;
 /// The entries with a restart of the server, of a thousand, in runs with restarts.
 const RESTARTS: u64 = 10;
 
+/// The faults with which a host ends a process of its server, of a thousand, in runs with these.
+const ENDED_PROCESSES: u64 = 300;
+
 /// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -42,6 +46,8 @@ pub struct Outcome {
     pub committed: usize,
     /// The number of calls that one server made.
     pub calls: u64,
+    /// The events among the processes of all servers.
+    pub lives: Lives,
     /// The number of clients' bytes that it received.
     pub bytes: u64,
     /// The largest number of effects of a step.
@@ -123,7 +129,8 @@ fn run_with<const WINDOW: usize>(
     network.ordered = random.permille(600);
     let slow = *random.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]);
     let disk_speed = DiskSpeed { min: slow / 4, max: slow };
-    let faults = Faults::draw(&mut random);
+    let mut faults = Faults::draw(&mut random);
+    faults.end_process = if seed % 5 == 4 { ENDED_PROCESSES } else { 0 };
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
@@ -158,9 +165,22 @@ fn run_with<const WINDOW: usize>(
     let healing = heal(&mut group);
     let (proposed, committed) = group.checks.counts();
     let (calls, bytes) = group.work();
+    let lives = group.lives();
     let (hash, steps) = (group.checks.hash(), group.steps().get());
     let (effects, happened, runs) = (group.checks.effects(), group.happened, group.written_runs);
-    Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
+    Outcome {
+        hash,
+        steps,
+        proposed,
+        committed,
+        calls,
+        lives,
+        bytes,
+        effects,
+        happened,
+        runs,
+        healing,
+    }
 }
 
 /// The faults of a run, and how often they happen.
@@ -183,6 +203,7 @@ struct Faults {
     reconfigure: u64,
     cut_log: u64,
     copy: u64,
+    end_process: u64,
 }
 
 impl Faults {
@@ -208,6 +229,7 @@ impl Faults {
             reconfigure: *random.pick(&[0, 0, 300]),
             cut_log: *random.pick(&[0, 0, 100]),
             copy: *random.pick(&[200, 500]),
+            end_process: 0,
         }
     }
 
@@ -216,6 +238,9 @@ impl Faults {
         let [id, other] = [0; 2].map(|_| *group.random.pick(&ids));
         if copies && group.random.permille(self.copy) {
             group.copy_storage(other);
+        }
+        if self.end_process > 0 && group.random.permille(self.end_process) {
+            group.end_process(other);
         }
         if group.random.permille(self.reconfigure) {
             group.reconfigure();
@@ -346,16 +371,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_and_runs_of_each_kind_happen() {
-        let (mut happened, mut runs) = (Happened::default(), Runs::default());
+    fn faults_runs_and_lives_of_each_kind_happen() {
+        let (mut happened, mut runs, mut lives) =
+            (Happened::default(), Runs::default(), Lives::default());
         for seed in 0..200 {
             let outcome = run(seed).expect("the run itself holds");
             happened += outcome.happened;
             runs += outcome.runs;
-            if happened.is_each() && runs.is_each() {
+            lives += outcome.lives;
+            if happened.is_each() && runs.is_each() && lives.is_each() {
                 return;
             }
         }
-        panic!("something never happens: {happened:?}, {runs:?}");
+        panic!("something never happens: {happened:?}, {runs:?}, {lives:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! A simulated server: threads that accept, receive, lock, compute, race with each other and with a
-//! timer, and send, on the real scheduler and admission.
+//! A simulated server: threads that accept, receive, lock, compute, race with each other, with a
+//! timer and with children, and send, on the real scheduler and admission.
 //!
 //! Its actions depend on the order of its threads' calls and on the clock at which ops are
 //! admitted, so its hashes differ as soon as one of these does.
@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crane_core::execution::admission::Admitted;
 use crane_core::execution::conn_table::ConnTable;
+use crane_core::execution::processes::Children;
 use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
@@ -16,6 +17,9 @@ use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::wire::{Endpoint, EntryPayload};
 
+use super::children::LIFE;
+use super::clients::first_unexpected;
+use super::processes::{Family, Lives, THREADS_MAX};
 use crate::specification::event::{Event as Told, Outcome, Recorder};
 
 /// The port at which the server listens.
@@ -33,16 +37,18 @@ const TIMER_LASTS: u64 = 20_000;
 /// A server's run, from its first call.
 #[derive(Clone, Debug)]
 pub struct Server {
-    execution: Execution<8, 128, 2>,
-    workers: [Worker; THREADS],
+    pub(super) execution: Execution<THREADS_MAX, 128, 2>,
+    /// The threads of the first process.
+    pub(super) workers: [Worker; THREADS],
+    pub(super) family: Family,
     timer: Timer,
     listener: Option<ListenerIndex>,
     /// The replica that some of the broken variants break.
-    breakable: bool,
-    script: VecDeque<(Slot, Rc<[u8]>)>,
+    pub(super) breakable: bool,
+    pub(super) script: VecDeque<(Slot, Rc<[u8]>)>,
     locked: bool,
     guarded: u64,
-    racy: u64,
+    pub(super) racy: u64,
     received: BTreeMap<ConnId, u64>,
     refused: BTreeSet<ConnId>,
     marks: Vec<Mark>,
@@ -53,7 +59,7 @@ pub struct Server {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Worker {
+pub(super) struct Worker {
     step: Step,
     conn: ConnIndex,
     seen: u64,
@@ -81,6 +87,9 @@ enum Step {
     Send,
     StartTimer,
     Nap,
+    Fork,
+    Wait,
+    Ask,
 }
 
 impl Default for Server {
@@ -104,6 +113,7 @@ impl Server {
         let mut server = Self {
             execution,
             workers: [worker; THREADS],
+            family: Family::new(),
             timer: Timer { number, due: NEVER },
             listener: None,
             breakable: false,
@@ -137,6 +147,9 @@ impl Server {
         if self.breakable && self.timer.due != NEVER && broken(Mutant::TimerOnArrival) {
             self.expire();
         }
+        if self.breakable {
+            self.on_host_event();
+        }
         let runs = self.execution.turn.holder().is_some();
         if self.breakable && runs && broken(Mutant::YieldedOnArrival) {
             self.execution.turn.yield_turn();
@@ -146,6 +159,9 @@ impl Server {
     /// Makes at most `calls` calls, as far as the script goes.
     pub fn run(&mut self, calls: u64) {
         for _ in 0..calls {
+            if self.end_faulted() {
+                continue;
+            }
             let holder = self.execution.turn.holder().or_else(|| self.execution.pass());
             let Some(thread) = holder else {
                 if self.drop_and_admit() { continue } else { return }
@@ -154,7 +170,7 @@ impl Server {
                 self.take_timers_turn();
                 continue;
             }
-            let (kind, object) = self.workers[thread.0 as usize].call();
+            let (kind, object) = self.call_of(thread);
             if !self.execution.call(thread, kind, object) {
                 if self.admit() {
                     continue;
@@ -165,14 +181,20 @@ impl Server {
                 }
                 return;
             }
-            let step = self.workers[thread.0 as usize].step;
-            self.act(thread);
-            if self.execution.turn.holder().is_none() {
+            if !self.take_signals(thread) {
+                continue;
+            }
+            let step = self.workers.get(usize::from(thread.0)).map(|worker| worker.step);
+            match self.family.threads[usize::from(thread.0)] {
+                Some(child) => self.act_as_child(thread, child),
+                None => self.act(thread),
+            }
+            if self.execution.turn.holder().is_none() || self.family.faulted.is_some() {
                 continue;
             }
             let is_over = match step {
-                Step::Lock => self.execution.spend_slice(true),
-                Step::Store => self.execution.spend_slice(false),
+                Some(Step::Lock) => self.execution.spend_slice(true),
+                Some(Step::Store) => self.execution.spend_slice(false),
                 _ => self.execution.turn.spend(),
             };
             if is_over {
@@ -213,6 +235,16 @@ impl Server {
         (!self.refused.contains(&conn)).then_some(count)
     }
 
+    /// Returns the events among its processes.
+    pub fn lives(&self) -> Lives {
+        self.family.lives
+    }
+
+    fn call_of(&self, thread: ThreadId) -> (u16, u32) {
+        let of_child = self.call_of_child(thread);
+        of_child.unwrap_or_else(|| self.workers[usize::from(thread.0)].call())
+    }
+
     fn tell(&self, event: impl FnOnce() -> Told) {
         if let (Some(me), recorder) = &self.recorder {
             recorder.add(*me, event);
@@ -226,6 +258,7 @@ impl Server {
 
     fn drop_and_admit(&mut self) -> bool {
         self.execution.invariants();
+        self.family.invariants();
         let runnable = self.execution.turn.has_runnable();
         self.tell(|| Told::Dropped { runnable });
         self.execution.gate.drop_grant();
@@ -295,6 +328,7 @@ impl Server {
         assert!(next > now, "incarnation {next} begins in incarnation {now}");
         let fresh = Self::begin(next, timestamp);
         let before = std::mem::replace(self, fresh);
+        self.family.lives = before.family.lives;
         let Self { breakable, script, marks, admitted, recorder, .. } = before;
         *self = Self { breakable, script, marks, admitted, recorder, ..self.clone() };
     }
@@ -330,8 +364,15 @@ impl Server {
     }
 
     fn act(&mut self, thread: ThreadId) {
-        if let Step::StartTimer = self.workers[thread.0 as usize].step {
-            self.start_timer();
+        let step = self.workers[thread.0 as usize].step;
+        match step {
+            Step::StartTimer => self.start_timer(),
+            Step::Listen | Step::Fork => self.fork(thread, LIFE),
+            Step::Wait if !self.wait_for(thread, Children::All, true) => return,
+            Step::Ask => {
+                self.wait_for(thread, Children::All, false);
+            }
+            _ => {}
         }
         let Self { execution, workers, listener, .. } = self;
         let worker = &mut workers[thread.0 as usize];
@@ -395,13 +436,16 @@ impl Server {
             Step::Send => {
                 execution.output.put(self.guarded);
                 execution.output.put(self.racy);
-                match self.racy % 7 {
+                match self.racy % 11 {
                     0 => Step::Nap,
                     1..3 => Step::StartTimer,
+                    3 => Step::Fork,
+                    4 => Step::Wait,
+                    5 => Step::Ask,
                     _ => Step::Receive,
                 }
             }
-            Step::StartTimer => Step::Receive,
+            Step::StartTimer | Step::Fork | Step::Wait | Step::Ask => Step::Receive,
             Step::Nap => {
                 let until = execution.gate.agreed() + 40_000;
                 execution.turn.wait(WaitKey(NAP + u64::from(thread.0)), until);
@@ -426,24 +470,16 @@ impl Worker {
             Step::Send => (10, u32::from(self.conn.0)),
             Step::Nap => (11, 0),
             Step::StartTimer => (12, 0),
+            Step::Fork => (13, 0),
+            Step::Wait => (14, 0),
+            Step::Ask => (15, 0),
         }
     }
-}
 
-/// Returns the byte that a client sends at `offset`.
-pub fn expected(conn: ConnId, offset: u64) -> u8 {
-    (offset * 31 + conn.number * 7 + conn.generation.0 * 3 + u64::from(conn.entry.number())) as u8
-}
-
-/// Returns the first byte, from number `first` on, that differs from the byte that was sent.
-fn first_unexpected(conn: ConnId, first: u64, bytes: &[u8]) -> Option<u64> {
-    // The expected bytes form a sequence, so most of them are compared side by side.
-    let start = expected(conn, first);
-    let differs =
-        |(index, byte): (usize, &u8)| *byte != start.wrapping_add((index as u8).wrapping_mul(31));
-    let any = bytes.iter().enumerate().fold(false, |any, at| any | differs(at));
-    let mut each = bytes.iter().enumerate();
-    any.then(|| each.position(differs).map(|index| first + index as u64)).flatten()
+    /// Returns whether it has the lock, and blocks signals meanwhile.
+    pub(super) fn has_lock(&self) -> bool {
+        matches!(self.step, Step::Look | Step::Compute(_) | Step::Store)
+    }
 }
 
 fn readable(conn: ConnIndex) -> WaitKey {

@@ -10,6 +10,7 @@ use crane_core::wire::{EntryPayload, EntryWriter, Op, RestartReason};
 use super::clients::{EntryReplica, ForwardedOps};
 use super::disk::Payload;
 use super::group::{Event, Group, Place};
+use super::processes::Lives;
 use super::runs::Brought;
 use crate::specification::event::{Event as Told, OpFact};
 
@@ -270,6 +271,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
     /// Returns the work of the busiest server: the numbers of calls made and bytes admitted.
     pub fn work(&self) -> (u64, u64) {
         self.places.iter().map(|place| place.server.work()).max().expect("a group has nodes")
+    }
+
+    /// Returns the events among the processes of all servers.
+    pub fn lives(&self) -> Lives {
+        let mut lives = Lives::default();
+        self.places.iter().for_each(|place| lives += place.server.lives());
+        lives
     }
 
     /// Checks that servers have received all bytes that clients have sent, and nothing else.

@@ -57,10 +57,7 @@ impl Validator {
             replica.epochs.insert(epoch);
         }
         replica.start(nonce, storage, cut);
-        // The server begins where its checkpoint ends. The trace does not say whether it had
-        // dropped a grant by then.
-        replica.admitted = self.script.last(cut);
-        replica.dropped = true;
+        self.on_rebuilt(node, cut);
         Ok(())
     }
 

@@ -27,6 +27,11 @@ pub enum Event {
         /// The log, from the slot after the snapshot.
         log: Vec<Entry>,
     },
+    /// The node's server is built again, while the node runs.
+    Rebuilt {
+        /// The slot of the checkpoint from which it begins.
+        cut: Slot,
+    },
     /// The node begins another generation as an entry replica, while it runs.
     Generation {
         /// The generation.

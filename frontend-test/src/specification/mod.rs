@@ -102,6 +102,7 @@ impl Validator {
                 self.on_generation(node, *generation)?;
                 self.on_started(node, *nonce, stored, log)?;
             }
+            Event::Rebuilt { cut } => self.on_rebuilt(node, *cut),
             Event::Generation { generation } => {
                 self.on_generation(node, *generation)?;
                 self.begin_generation(node);

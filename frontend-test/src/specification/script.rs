@@ -129,6 +129,14 @@ impl Validator {
         rule("S4", !runnable, || "drops a grant while a thread is runnable".into())
     }
 
+    /// The server begins where its checkpoint ends. The trace does not say whether it had dropped a
+    /// grant by then.
+    pub(super) fn on_rebuilt(&mut self, node: NodeId, cut: Slot) {
+        let replica = &mut self.replicas[node.index()];
+        replica.admitted = self.script.last(cut);
+        replica.dropped = true;
+    }
+
     // specs: S1, S2, S3, S5, S7, I4
     pub(super) fn on_admitted(
         &mut self,

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 
+use crane_core::execution::processes::FoundChild;
 use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -16,7 +17,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::notes::uncovered;
 use crate::outside;
-use crate::processes::{self, Child, FoundChild, Process};
+use crate::processes::{self, Child};
 use crate::signals;
 use crate::stops;
 use crate::turn::{Call, Held, begin, enter};
@@ -35,7 +36,7 @@ fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
     let own = processes::own();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
     let world = held.world();
-    let found = world.processes.child(own, child, group);
+    let found = processes::look_for(&world.processes, own, child, group);
     let process = match found {
         FoundChild::Ended(process) if child.options & libc::WEXITED != 0 => process,
         FoundChild::Nothing => return Err(found),
@@ -47,9 +48,10 @@ fn look(held: &mut Held, child: Child) -> Result<EndedChild, FoundChild> {
         }
     };
     let processes = &mut world.processes;
-    let Process { number, status, .. } = *processes.at(process);
+    let ended = processes.get(process);
+    let (number, status) = (ended.number(), ended.status());
     if child.options & libc::WNOWAIT == 0 {
-        processes.free(process);
+        processes.forget(process);
         if !held.world().forked {
             processes::reap_all();
         }

@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crane_core::execution::processes::ProcessId;
 use crane_core::execution::turn::ThreadId;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
@@ -25,7 +26,7 @@ use crate::net;
 use crate::numbers::forget_numbers;
 use crate::parents;
 use crate::posting;
-use crate::processes::{self, ProcessId};
+use crate::processes::{self, group_of};
 use crate::readiness;
 use crate::service;
 use crate::signals::{self, restore_default};
@@ -111,7 +112,6 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     parents::on_end_of_process(world, process);
     stops::forget(world, process);
     notify_parent(world, process, status);
-    world.processes.first_stays |= process == ProcessId::FIRST;
     if world.processes.running().next().is_none() {
         // The shell's code of one that a signal has ended.
         let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + status };
@@ -154,8 +154,8 @@ pub(crate) fn look_for_deaths() {
         let world = unsafe { world::world() };
         let mut running = world.processes.running();
         let child =
-            running.find(|(id, it)| id.0 >= next && it.parent == Some(own) && it.number != 0);
-        let Some((id, number)) = child.map(|(id, it)| (id, it.number)) else { return };
+            running.find(|(id, it)| id.0 >= next && it.parent() == Some(own) && it.number() != 0);
+        let Some((id, number)) = child.map(|(id, it)| (id, it.number())) else { return };
         next = id.0 + 1;
         if let Some(status) = processes::ended_status(number) {
             on_death(number, status);
@@ -180,7 +180,7 @@ fn end_server(world: &mut World, number: pid_t, status: c_int) -> ! {
     if !world.region.is_ending() {
         world.region.put_trouble(text.as_str().as_bytes());
     }
-    let first = world.processes.at(ProcessId::FIRST).number;
+    let first = world.processes.first_number();
     for process in [first, sys::pid()] {
         let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
         // SAFETY: a signal.
@@ -205,13 +205,13 @@ fn report_at_descriptors(world: &mut World, number: pid_t) {
 
 /// Tells the parent of a process that it ends.
 fn notify_parent(world: &mut World, process: ProcessId, status: c_int) {
-    let number = world.processes.at(process).number;
+    let number = world.processes.get(process).number();
     report_at_descriptors(world, number);
-    let Some(parent) = world.processes.end(process, status, |parent| {
+    let forgets = |parent: ProcessId| {
         service::forgets(parent.0.into()).load(Ordering::Relaxed) & family::FORGETS != 0
-    }) else {
-        return;
     };
+    let parent = world.processes.end(process, status, group_of(number), forgets);
+    let Some(parent) = parent else { return };
     for on in [On::Member(parent), On::Child] {
         world.run.turn.wake(on.key(), u32::MAX);
     }

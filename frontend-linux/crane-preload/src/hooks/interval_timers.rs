@@ -24,14 +24,14 @@ const ZERO: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
 /// full, and the real call is due.
 fn interval_timer(world: &mut World) -> Option<TimerIndex> {
     let own = processes::own();
-    if world.processes.at(own).interval_timer.is_none() {
+    if world.processes.frontend(own).interval_timer.is_none() {
         let made = world.timers.make(Expires::Alarm, libc::CLOCK_MONOTONIC);
         if made.is_none() {
             full(world, FULL);
         }
-        world.processes.at(own).interval_timer = made;
+        world.processes.frontend(own).interval_timer = made;
     }
-    world.processes.at(own).interval_timer
+    world.processes.frontend(own).interval_timer
 }
 
 /// Starts a call about the timer of real time. `None`: the real call is due.

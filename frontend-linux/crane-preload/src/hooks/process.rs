@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crane_core::execution::processes::ProcessId;
 use crane_shm::sys;
 use libc::{c_int, pid_t};
 
@@ -13,7 +14,7 @@ use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
 use crate::fork;
 use crate::notes::uncovered;
-use crate::processes::{self, ProcessId};
+use crate::processes;
 use crate::processors;
 use crate::trouble;
 use crate::turn::{Call, begin, enter};
@@ -110,8 +111,8 @@ pub(super) extern "C" fn getppid() -> pid_t {
     if own != ProcessId::FIRST
         && let Some(mut held) = enter()
     {
-        let table = &mut held.world().processes;
-        let parent = table.at(own).parent.map_or(INIT, |parent| table.at(parent).number);
+        let table = &held.world().processes;
+        let parent = table.get(own).parent().map_or(INIT, |parent| table.get(parent).number());
         held.leave();
         return parent;
     }

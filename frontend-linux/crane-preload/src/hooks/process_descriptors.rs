@@ -5,6 +5,7 @@
 
 use std::ffi::{c_int, c_uint};
 
+use crane_core::execution::processes::Existence;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, siginfo_t};
 
@@ -17,7 +18,7 @@ use crate::membership::takes_part;
 use crate::net;
 use crate::numbers::lookup_in;
 use crate::posting;
-use crate::processes::Existence;
+use crate::processes::knows_all;
 use crate::service;
 use crate::turn::{Call, begin, enter};
 
@@ -43,7 +44,8 @@ pub(super) fn open_by_number(number: pid_t, flags: c_uint) -> Option<c_int> {
     let mut held = begin(Call::Child, 1)?;
     let world = held.world();
     let is_thread = posting::find_by_tid(world, number).is_some();
-    let existence = match world.processes.existence(number, world.forked) {
+    let knows_all = knows_all(&world.processes, world.forked);
+    let existence = match world.processes.existence(number, knows_all) {
         _ if flags & !NONBLOCK != 0 || number <= 0 => Err(libc::EINVAL),
         Existence::Gone if is_thread => Err(libc::EINVAL),
         Existence::Gone => Err(libc::ESRCH),

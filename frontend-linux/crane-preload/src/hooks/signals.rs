@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
+use crane_core::execution::processes::Existence;
 use crane_shm::sys;
 use libc::{pid_t, pthread_t, siginfo_t, sigval};
 
@@ -12,7 +13,7 @@ use super::threads::find;
 use crate::errno;
 use crate::net;
 use crate::posting::{self, Route, Target};
-use crate::processes::{self, Existence, group_of};
+use crate::processes::{self, group_of, knows_all};
 use crate::signals::{self, DefaultAction, Disposition};
 use crate::turn::{Call, begin, enter};
 use crate::world::World;
@@ -83,7 +84,7 @@ fn to_process(number: pid_t, thread: Option<pid_t>, signal: c_int) -> ToProcess 
     }
     let Some(mut held) = enter() else { return ToProcess::Kernel };
     let world = held.world();
-    let existence = world.processes.existence(number, world.forked);
+    let existence = world.processes.existence(number, knows_all(&world.processes, world.forked));
     let is_own = number == sys::pid();
     let is_alone = !processes::has_made();
     held.leave();
@@ -163,7 +164,7 @@ fn signal_members(group: pid_t, info: &siginfo_t) -> Option<Result<usize, c_int>
     let own = processes::own();
     let (mut any, mut is_own_too, mut next) = (false, false, 0);
     while let Some(mut held) = enter() {
-        let running = held.world().processes.running().map(|(id, process)| (id, process.number));
+        let running = held.world().processes.running().map(|(id, process)| (id, process.number()));
         let found = running.skip_while(|(id, _)| id.0 < next);
         let found = { found }.find(|(_, number)| group_of(*number) == group);
         held.leave();
@@ -186,7 +187,8 @@ fn signal_members(group: pid_t, info: &siginfo_t) -> Option<Result<usize, c_int>
     }
     let mut held = enter()?;
     let world = held.world();
-    let existence = world.processes.existence_of_group(group, world.forked);
+    let existence =
+        world.processes.existence_of_group(group, knows_all(&world.processes, world.forked));
     held.leave();
     match existence {
         Existence::Ended => Some(Ok(0)),

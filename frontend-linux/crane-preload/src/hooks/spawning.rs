@@ -4,6 +4,7 @@
 
 use std::ffi::{c_char, c_int, c_short};
 
+use crane_core::execution::processes::FoundChild;
 use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
@@ -14,7 +15,7 @@ use crate::birth;
 use crate::errno;
 use crate::execution::On;
 use crate::fork;
-use crate::processes::{self, Child, FoundChild, Spawning};
+use crate::processes::{self, Child, Spawning};
 use crate::signals::{self, Action};
 use crate::turn::{self, Call, Held, begin};
 use crate::words::Words;
@@ -105,9 +106,9 @@ fn await_program(number: pid_t) -> Result<pid_t, c_int> {
     let mut held = turn::enter().expect("a thread that made a call before takes part");
     let own = processes::own();
     let error = loop {
-        let table = &mut held.world().processes;
+        let table = &held.world().processes;
         let Some(child) = table.child_of_number(own, number) else { break None };
-        match table.at(child).spawning {
+        match table.get(child).frontend().spawning {
             Some(Spawning::Begun) => {
                 held.wait(On::Member(own), NEVER);
             }
@@ -129,8 +130,8 @@ fn forget(held: &mut Held, number: pid_t) {
     let own = processes::own();
     let wanted = Child { kind: libc::P_PID, id: number.cast_unsigned(), options: libc::WEXITED };
     loop {
-        match held.world().processes.child(own, wanted, 0) {
-            FoundChild::Ended(child) => return held.world().processes.free(child),
+        match processes::look_for(&held.world().processes, own, wanted, 0) {
+            FoundChild::Ended(child) => return held.world().processes.forget(child),
             FoundChild::Running => {
                 held.wait(On::Member(own), NEVER);
             }
@@ -148,9 +149,9 @@ unsafe fn become_program(order: &Spawn) -> ! {
     let error = unsafe { try_program(order) }.err().unwrap_or(libc::ENOEXEC);
     if let Some(mut held) = turn::enter() {
         let own = processes::own();
-        let process = held.world().processes.at(own);
-        process.spawning = Some(Spawning::Failed(error));
-        if let Some(parent) = process.parent {
+        let processes = &mut held.world().processes;
+        processes.frontend(own).spawning = Some(Spawning::Failed(error));
+        if let Some(parent) = processes.get(own).parent() {
             held.world().run.turn.wake(On::Member(parent).key(), u32::MAX);
         }
         held.leave();
