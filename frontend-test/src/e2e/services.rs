@@ -53,7 +53,7 @@ impl Service {
 }
 
 /// All services.
-pub const SERVICES: [Service; 28] = [
+pub const SERVICES: [Service; 29] = [
     service("mariadb, a thread per connection", |it| Ok(program::mariadb(it)), dialogues::mariadb),
     service(
         "mariadb, a pool of threads",
@@ -75,6 +75,16 @@ pub const SERVICES: [Service; 28] = [
     service(
         "a family of processes",
         |it| Ok(program::compiled(it, "family", &[])),
+        dialogues::http,
+    ),
+    service(
+        "a family in the background",
+        |it| {
+            let mut program = program::compiled(it, "family", &[]);
+            let background = format!("{} &", program.command.join(" "));
+            program.command = vec!["/bin/sh".to_owned(), "-c".to_owned(), background];
+            Ok(program)
+        },
         dialogues::http,
     ),
     service("apache, prefork, cgi", |it| Ok(trees::apache(it, "prefork")), dialogues::http)

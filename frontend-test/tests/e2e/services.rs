@@ -23,7 +23,8 @@ fn databases_live_through_an_image_a_kill_and_a_restore() {
 
 #[test]
 fn trees_of_processes_live_through_an_image_a_kill_and_a_restore() {
-    live(&["a family of processes", "apache, prefork, cgi", "apache, event, cgi", "postgresql"]);
+    live(&["a family of processes", "a family in the background"]);
+    live(&["apache, prefork, cgi", "apache, event, cgi", "postgresql"]);
 }
 
 #[test]
