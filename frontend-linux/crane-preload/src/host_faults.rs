@@ -61,10 +61,22 @@ pub(crate) fn table(error: c_int) {
 /// The remedy for want of memory.
 const MEMORY: &str = "give this host more memory, or end other programs";
 
-/// Ends the server if a call that maps so many bytes has failed for want of this host's memory.
+/// The end of a process's addresses.
+const ADDRESSES: usize = 1 << 47;
+
+/// Ends the server if a call that maps memory has failed for want of this host's memory.
 #[cold]
-pub(crate) fn mapping(call: &str, length: usize, error: c_int) {
-    if error == libc::ENOMEM && !is_too_much(length) && !has_many_mappings() {
+pub(crate) fn mapping(number: c_long, arguments: [usize; 6], error: c_int) {
+    let [address, length, new_length, flags, ..] = arguments;
+    let flags = flags as c_int;
+    // Whether there are huge pages, or room behind a mapping, says nothing about memory: programs
+    // ask, and do without.
+    let (call, length, asks) = match number {
+        libc::SYS_mremap => ("mremap", new_length, flags & libc::MREMAP_MAYMOVE == 0),
+        _ => ("mmap", length, flags & libc::MAP_HUGETLB != 0),
+    };
+    let fits = address.checked_add(length).is_some_and(|end| end <= ADDRESSES);
+    if error == libc::ENOMEM && !asks && fits && !is_too_much(length) && !has_many_mappings() {
         end_server(call, b"", "this host has no memory for it (ENOMEM)", MEMORY);
     }
 }

@@ -19,8 +19,8 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
-    flood, healthy, host_events, idle, kills, languages, linear, old_copy, probes, prompt, replay,
-    runtimes, services, sick, siege, sizes, starts, steady, traps, wiped,
+    flood, healthy, host_events, idle, kills, kin, languages, linear, old_copy, probes, prompt,
+    replay, runtimes, services, sick, siege, sizes, starts, steady, traps, wiped,
 };
 
 const USAGE: &str = "\
@@ -49,6 +49,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure host-events [ROUNDS]  a host ends a process, or fails at a call of its server,
                                        20 times each: the others serve on;
                                        ONLY=TEXT for those whose name contains it
+       crane-measure kin [RUNS]        servers whose processes race in twelve ways are equal on
+                                       three hosts while single processes are stopped, 300 runs
+                                       each; native runs differ; ONLY=TEXT for ways that contain it
        crane-measure languages [RUNS]  racy servers in eight languages are equal on three
                                        disturbed replicas, 300 runs each
        crane-measure probes [ROUNDS]   sources of nondeterminism on three hosts, each in
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         }
         "alarm" => measure_alarm(),
         "host-events" => measure_host_events(amount.unwrap_or(20)),
+        "kin" => measure_kin(amount.unwrap_or(300) as usize),
         "services" => measure_services(amount.unwrap_or(5000).into()),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
         "languages" => languages::measure(amount.unwrap_or(300) as usize),
@@ -385,6 +389,21 @@ fn measure_host_events(rounds: u32) -> Vec<String> {
     let only = std::env::var("ONLY").unwrap_or_default();
     host_events::run(&machine, &hosts, rounds, &only, |line| println!("{line}"));
     Vec::new()
+}
+
+fn measure_kin(runs: usize) -> Vec<String> {
+    let Some((machine, hosts, _hub)) = Hosts::take("kin", 3) else {
+        return vec!["no hosts can be made here".into()];
+    };
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let ways: Vec<_> = kin::WAYS.into_iter().filter(|way| way.contains(&only)).collect();
+    kin::compare(&machine, &hosts, &ways, runs, |way, stops| {
+        println!("{way}: {runs} runs, {stops} stops of single processes, hashes equal");
+    });
+    drop(machine);
+    let differs = |way: &&str| !kin::differs_natively(way).unwrap_or(false);
+    let alike = ways.into_iter().filter(differs);
+    alike.map(|way| format!("{way}: the control: native runs are alike")).collect()
 }
 
 fn measure_services(requests: u64) -> Vec<String> {

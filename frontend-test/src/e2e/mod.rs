@@ -25,8 +25,8 @@
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
 //!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`], [`old_copy`],
-//!   [`clocks`], [`flood`], [`traps`], [`languages`], [`probes`], [`host_events`]: long
-//!   runs, shared by the tests and by `ci/measure`;
+//!   [`clocks`], [`flood`], [`traps`], [`languages`], [`probes`], [`host_events`],
+//!   [`kin`]: long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -55,6 +55,7 @@ pub mod http;
 pub mod idle;
 pub mod keys;
 pub mod kills;
+pub mod kin;
 pub mod languages;
 #[cfg(feature = "e2e")]
 pub mod linear;

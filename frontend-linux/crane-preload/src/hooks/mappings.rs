@@ -30,11 +30,7 @@ unsafe fn place(number: libc::c_long, arguments: [usize; 6]) -> *mut c_void {
     match unsafe { change(number, arguments) } {
         Ok(address) => std::ptr::with_exposed_provenance_mut(address),
         Err(error) => {
-            let (call, length) = match number {
-                libc::SYS_mremap => ("mremap", arguments[2]),
-                _ => ("mmap", arguments[1]),
-            };
-            host_faults::mapping(call, length, error);
+            host_faults::mapping(number, arguments, error);
             errno::set(error);
             libc::MAP_FAILED
         }

@@ -1,0 +1,162 @@
+//! Servers whose processes race, in several ways: each answer is a signature of the order in which
+//! they acted, and the same on all replicas, although single processes are stopped at random.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::group::Group;
+use super::hosts::Hosts;
+use super::machine::Machine;
+use super::native::Native;
+use super::program::{self, Program};
+use super::wait::{ANSWER, Raise, START, eventually};
+
+/// The ways of `frontend-test/programs/kin.c`.
+pub const WAYS: [&str; 12] = [
+    "memory",
+    "flock",
+    "fcntl",
+    "mutex",
+    "shell",
+    "supervisor",
+    "tree",
+    "many",
+    "signals",
+    "timer",
+    "interrupts",
+    "profiler",
+];
+
+/// The way with a timer of processor time, whose signals come from outside of the schedule: they
+/// are counted, and its handler does nothing that matters.
+const PROFILED: &str = "profiler";
+
+/// The runs that a native server makes, of which two must differ.
+const NATIVE: usize = 60;
+
+fn program(folder: &Path) -> Program {
+    program::compiled(folder, "kin", &[])
+}
+
+/// Makes runs in one way, one behind the other, on one connection.
+fn ask(address: SocketAddr, way: &str, runs: usize) -> Result<Vec<String>, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER).map_err(told)?;
+    stream.set_read_timeout(Some(START)).map_err(told)?;
+    let mut answers = BufReader::new(stream.try_clone().map_err(told)?);
+    let mut signatures = Vec::new();
+    for _ in 0..runs {
+        stream.write_all(format!("{way}\n").as_bytes()).map_err(told)?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer).map_err(told)?;
+        if !answer.contains(" after ") {
+            return Err(format!("{way}: {answer:?}"));
+        }
+        signatures.push(answer);
+    }
+    Ok(signatures)
+}
+
+/// Returns whether native runs in a way differ.
+///
+/// # Errors
+///
+/// Returns the error of a request.
+pub fn differs_natively(way: &str) -> Result<bool, String> {
+    let machine = Machine::take("kin-natively");
+    let native = Native::start(&machine, &program(machine.folder()));
+    let mut seen = BTreeSet::new();
+    // A server begins each sixteen runs with other memory.
+    for answer in ask(native.address(), way, NATIVE)?.chunks(16) {
+        seen.extend(answer.iter().cloned());
+        if answer.iter().collect::<BTreeSet<_>>().len() > 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Has replicas on three hosts make `runs` runs in each way while their processes are stopped at
+/// random, and compares them behind each way, of which `told` hears.
+///
+/// # Panics
+///
+/// Panics if a request fails, or the replicas differ.
+pub fn compare(
+    machine: &Machine,
+    hosts: &Arc<Hosts>,
+    ways: &[&str],
+    runs: usize,
+    told: impl Fn(&str, u64),
+) {
+    let group = Group::start_on(machine, hosts, program(machine.folder()));
+    let mut uncovered = 0;
+    for (number, way) in ways.iter().enumerate() {
+        let address = group.address(1 + (number % 3) as u8);
+        let ended = AtomicBool::new(false);
+        let stops = scope(|threads| {
+            let stops = threads.spawn(|| disturb(&group, &ended));
+            let raise = Raise(&ended);
+            ask(address, way, runs).unwrap_or_else(|why| panic!("{way}: {why}"));
+            drop(raise);
+            stops.join().expect("stops")
+        });
+        let status = group.await_settled();
+        let calls: u64 =
+            status.servers().map(|replica| replica.uncovered_calls.as_u64().unwrap_or(0)).sum();
+        assert!(*way == PROFILED || calls == uncovered, "{way}: {:?}", notes(&group));
+        uncovered = calls;
+        told(way, stops);
+    }
+}
+
+fn notes(group: &Group) -> Vec<String> {
+    let status = eventually("a status", START, || group.status());
+    status.servers().flat_map(|replica| replica.notes.clone()).collect()
+}
+
+/// Stops processes of the servers for moments until the end. Returns how often.
+fn disturb(group: &Group, ended: &AtomicBool) -> u64 {
+    let (mut random, mut stops) = (1_u64, 0);
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % below
+    };
+    let status = eventually("a status", START, || group.status());
+    let servers: Vec<u32> = status.servers().filter_map(|replica| replica.server_pid).collect();
+    while !ended.load(Ordering::SeqCst) {
+        sleep(Duration::from_micros(500 + next(8000)));
+        let all = tree(servers[next(servers.len() as u64) as usize]);
+        let process = Pid::from_raw(all[next(all.len() as u64) as usize].cast_signed());
+        let Some(process) = process else { continue };
+        // It may have ended meanwhile.
+        if kill_process(process, Signal::STOP).is_ok() {
+            stops += 1;
+            sleep(Duration::from_micros(200 + next(6000)));
+            let _ = kill_process(process, Signal::CONT);
+        }
+    }
+    stops
+}
+
+/// Returns a process and all that come from it.
+fn tree(process: u32) -> Vec<u32> {
+    let mut all = vec![process];
+    let mut next = 0;
+    while next < all.len() {
+        let path = format!("/proc/{0}/task/{0}/children", all[next]);
+        let children = fs::read_to_string(path).unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
+        next += 1;
+    }
+    all
+}
