@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crane_core::execution::socket::Bound;
 use crane_core::execution::turn::ThreadId;
 use crane_shm::parking::{self, Scope};
-use crane_shm::{HOLD_SOCKET, ServerSide, ServerState};
+use crane_shm::{HOLD_SOCKET, ServerSide, ServerState, sys};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
@@ -56,6 +56,7 @@ pub(crate) fn hold(world: &mut World) {
     region.set_held(slot);
     world.output.wake();
     let limits = raise_limits();
+    bury(world);
     leave(region);
     take(region, others);
     restore_limits(limits);
@@ -74,6 +75,8 @@ pub(crate) fn follow() {
     let Some(region) = world::region() else { return };
     let mask = signals::block_all();
     let limits = raise_limits();
+    // SAFETY: the thread that has the turn waits until this process has stopped.
+    bury(unsafe { world::world() });
     leave(region);
     let now = service::holds().load(Ordering::SeqCst);
     count();
@@ -104,6 +107,31 @@ fn restore_limits(limits: [Rlimit; 2]) {
     for (resource, limit) in RAISED.into_iter().zip(limits) {
         // It was lower before.
         let _ = setrlimit(resource, limit);
+    }
+}
+
+/// The time that the kernel gets for ending a process, in pauses.
+const DIES_WITHIN: u32 = 200;
+
+/// Waits until the kernel has ended the children of this process that have ended in the turn, and
+/// has it forget them: an image has none of them, dead or dying, and CRIU may never finish a tree
+/// in which one leads a session.
+fn bury(world: &World) {
+    if world.forked {
+        return;
+    }
+    let is_over = |number: &u32| world.processes.find(number.cast_signed()).is_none();
+    for number in service::last_ended().filter(is_over) {
+        for _ in 0..DIES_WITHIN {
+            let options = (libc::__WALL | libc::WNOHANG) as usize;
+            let arguments = [number as usize, 0, options, 0, 0, 0];
+            // SAFETY: wait4 without places touches no memory.
+            match sys::checked(unsafe { sys::syscall(libc::SYS_wait4, arguments) }) {
+                Ok(0) | Err(libc::EINTR) => pause(),
+                // It is forgotten, or another's child.
+                _ => break,
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crane_core::execution::turn::ThreadId;
 use crane_core::limits::RECEIVE_WINDOW;
@@ -47,6 +47,9 @@ pub(crate) struct LargeTables {
 #[repr(align(64))]
 struct Word(AtomicU32);
 
+/// The number of ended processes that are remembered: more than die at once.
+const ENDED: usize = 256;
+
 /// The memory.
 #[repr(C)]
 struct Service {
@@ -64,6 +67,10 @@ struct Service {
     holds: AtomicU32,
     held: AtomicU32,
     sites: KeptSites,
+    /// The kernel's numbers of the processes that have ended last, in a ring, and how many have
+    /// ended in all.
+    ended: [AtomicU32; ENDED],
+    ends: AtomicU32,
     tables: LargeTables,
     numbers: [Numbers; PROCESSES],
     inbox: Rings,
@@ -177,6 +184,22 @@ pub(crate) fn numbers(process: usize) -> &'static Numbers {
 pub(crate) fn rings() -> *mut u8 {
     // SAFETY: a place in the mapping; nothing is read.
     unsafe { (&raw mut (*place()).inbox.0).cast() }
+}
+
+/// Remembers the kernel's number of a process that has ended in the turn. The holder of the turn
+/// does so.
+pub(crate) fn note_end(number: u32) {
+    // SAFETY: as above.
+    let (ended, ends) = unsafe { (&(*place()).ended, &(*place()).ends) };
+    let count = ends.fetch_add(1, Ordering::Relaxed);
+    ended[count as usize % ENDED].store(number, Ordering::Relaxed);
+}
+
+/// Returns the numbers of the processes that have ended last.
+pub(crate) fn last_ended() -> impl Iterator<Item = u32> {
+    // SAFETY: as above.
+    let ended = unsafe { &(*place()).ended };
+    ended.iter().map(|number| number.load(Ordering::Relaxed)).filter(|number| *number != 0)
 }
 
 /// Returns the places in libc that programs have found.

@@ -109,6 +109,7 @@ fn end_in_table(world: &mut World, process: ProcessId, status: c_int) {
     }
     world.run.turn.wake(On::FileLock.key(), u32::MAX);
     expirations::end_all_of(world, process, None);
+    service::note_end(world.number_of(process).cast_unsigned());
     parents::on_end_of_process(world, process);
     stops::forget(world, process);
     notify_parent(world, process, status);
