@@ -18,7 +18,7 @@
 #define CHILDREN 4
 #define MANY 500
 
-/* What the processes share: who acted when, cells over which they race, and a lock. */
+/* Shared by the processes: who acted when, cells over which they race, and a lock. */
 static struct {
     volatile unsigned count;
     volatile unsigned char order[4096];
