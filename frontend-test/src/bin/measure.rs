@@ -358,6 +358,18 @@ fn measure_processor_time(rounds: usize) -> Vec<String> {
         .map(|first| format!("{}: {:.3} of three plain copies", first.name, first.share(1)))
         .into_iter()
         .collect();
+    let named = |name: &str| lines.iter().find(|line| line.name == name);
+    if let Some(cgi) = named(cost::CGI).filter(|cgi| cgi.share(1) > cost::CGI_MAX) {
+        missed.push(format!("{}: {:.3} of three plain copies", cgi.name, cgi.share(1)));
+    }
+    if let (Some(one), Some(four)) = (named(cost::ONE_WORKER), named(cost::FOUR_WORKERS)) {
+        let (ratio, plain) =
+            (four.processor(1) / one.processor(1), four.processor(0) / one.processor(0));
+        println!("nginx, four workers beside one: {ratio:.3}; plain copies: {plain:.3}");
+        if ratio > cost::WORKERS_MAX {
+            missed.push(format!("nginx, four workers: {ratio:.3} of one"));
+        }
+    }
     for line in &lines {
         for Pair { at, beside, most } in cost::pairs(&contenders) {
             let (ratio, error) = line.beside(at, beside);

@@ -18,17 +18,30 @@ use std::time::{Duration, Instant};
 use super::binary::crane_linux;
 use super::group::Group;
 use super::healthy::scan;
-use super::idle::cpu_time;
+use super::idle::cpu_time_of_all;
 use super::load::{self, Load};
 use super::machine::Machine;
 use super::native::Native;
 use super::program::{self, PAGE, Program};
+use super::trees::{self, Script};
 
 /// The largest share of the processor time of three plain copies that three replicas may use.
 pub const SHARE_MAX: f64 = 0.75;
 
 /// The kind of request that [`SHARE_MAX`] is for.
 pub const SHARED: &str = "civetweb, kept, c=8";
+
+/// A request that a script in Perl answers, and the largest share for it.
+pub const CGI: &str = "cgi in perl, c=4";
+/// As said there.
+pub const CGI_MAX: f64 = 1.5;
+
+/// A page of nginx with one worker, and with four.
+pub const ONE_WORKER: &str = "nginx, 1 worker, c=8";
+/// As said there.
+pub const FOUR_WORKERS: &str = "nginx, 4 workers, c=8";
+/// The largest processor time with four, in that with one.
+pub const WORKERS_MAX: f64 = 1.08;
 
 /// The largest processor time for a request beside that of an earlier build, as the geometric mean
 /// of the rounds' ratios.
@@ -76,6 +89,10 @@ enum Asked {
     Set,
     /// That clamd scans some bytes.
     Scan,
+    /// That a script answers for civetweb.
+    Script(Script),
+    /// A page of nginx, with as many workers.
+    WorkersPage(u32),
 }
 
 impl Asked {
@@ -84,6 +101,8 @@ impl Asked {
             Self::Page => program::civetweb(folder, 8),
             Self::Set => program::redis(folder),
             Self::Scan => program::clamd(folder),
+            Self::Script(script) => trees::civetweb(folder, script).expect("the language"),
+            Self::WorkersPage(workers) => trees::nginx_with_page(folder, workers).expect("nginx"),
         }
     }
 
@@ -96,6 +115,9 @@ impl Asked {
                 figures.expect("no failed request")[0].rate
             }
             Self::Scan => scan_all(address, load),
+            Self::Script(_) | Self::WorkersPage(_) => {
+                load::ab(address, "/", load).expect("no failed request").rate
+            }
         }
     }
 }
@@ -149,6 +171,12 @@ pub struct Line {
 }
 
 impl Line {
+    /// Returns the median processor time of contender `at` for a request, in microseconds.
+    #[must_use]
+    pub fn processor(&self, at: usize) -> f64 {
+        median(&self.samples[at].cpu)
+    }
+
     /// Returns the median processor time of contender `at` for a request, as a share of the first
     /// contender's.
     #[must_use]
@@ -212,15 +240,18 @@ pub fn run(
         Kind { name: "redis set, c=8", asked: Asked::Set, load: redis(8) },
         Kind { name: "redis set, c=50", asked: Asked::Set, load: redis(50) },
         Kind { name: "clamd scan, c=8", asked: Asked::Scan, load: web(2000, 8, false) },
+        Kind { name: CGI, asked: Asked::Script(Script::Perl), load: web(200, 4, false) },
+        Kind { name: "cgi in sh, c=4", asked: Asked::Script(Script::Sh), load: web(200, 4, false) },
+        Kind { name: ONE_WORKER, asked: Asked::WorkersPage(1), load: web(6000, 8, true) },
+        Kind { name: FOUR_WORKERS, asked: Asked::WorkersPage(4), load: web(6000, 8, true) },
     ];
     kinds.retain(|kind| kind.name.contains(only));
     let none = vec![Samples::default(); contenders.len()];
     let mut lines: Vec<Line> =
         kinds.iter().map(|kind| Line { name: kind.name, samples: none.clone() }).collect();
-    for asked in [Asked::Page, Asked::Set, Asked::Scan] {
-        if kinds.iter().all(|kind| kind.asked != asked) {
-            continue;
-        }
+    let mut all: Vec<Asked> = kinds.iter().map(|kind| kind.asked).collect();
+    all.dedup();
+    for asked in all {
         for together in contenders.chunk_by(|one, other| one.1.runs_beside(&other.1)) {
             let first = contenders.iter().position(|one| one.0 == together[0].0).expect("one");
             let machine = Machine::take("cost");
@@ -336,14 +367,14 @@ impl Server {
 
     /// Returns the processor time of all processes until now.
     fn cpu(&self) -> Duration {
-        let of = |pid| cpu_time(pid).expect("a process's times");
+        let of = |pid| cpu_time_of_all(pid).expect("a process's times");
         match self {
             Self::Plain(native) => of(native.pid()) * 3,
             Self::Group(group) => {
                 let status = group.status().expect("a status");
-                let pids =
-                    status.replicas.iter().flat_map(|each| [each.daemon_pid, each.server_pid]);
-                pids.map(|pid| of(pid.expect("a replica that runs"))).sum()
+                // A server comes from its daemon.
+                let daemons = status.replicas.iter().map(|each| each.daemon_pid);
+                daemons.map(|pid| of(pid.expect("a replica that runs"))).sum()
             }
         }
     }

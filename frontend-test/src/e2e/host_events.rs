@@ -6,7 +6,6 @@
 //! `inject`).
 
 use std::fmt;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use super::group::{Group, kill};
 use super::hosts::Hosts;
+use super::idle::children_of;
 use super::machine::Machine;
 use super::program;
 use super::wait::{ANSWER, START, eventually, within};
@@ -127,11 +127,9 @@ fn happen(group: &Group, victim: u8, event: HostEvent, count: &mut u64) {
 
 /// Ends the child of the server that lives as long as it does.
 fn kill_child(server: u32) {
-    let children = format!("/proc/{server}/task/{server}/children");
-    let children = fs::read_to_string(children).unwrap_or_default();
-    if let Some(child) = children.split_whitespace().next().and_then(|child| child.parse().ok()) {
+    if let Some(child) = children_of(server).first() {
         // It may have ended with its server.
-        let _ = kill(child);
+        let _ = kill(*child);
     }
 }
 

@@ -70,6 +70,36 @@ pub(super) fn cpu_time_with_children(pid: u32) -> Option<Duration> {
     times(pid, 4)
 }
 
+/// Returns the same of a process and all that come from it, those included that have ended and were
+/// waited for.
+pub(super) fn cpu_time_of_all(pid: u32) -> Option<Duration> {
+    let others = tree_of(pid).into_iter().skip(1).filter_map(cpu_time_with_children);
+    Some(cpu_time_with_children(pid)? + others.sum::<Duration>())
+}
+
+/// Returns a process, and behind it all that come from it.
+pub(super) fn tree_of(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(process) = all.get(next).copied() {
+        all.extend(children_of(process));
+        next += 1;
+    }
+    all
+}
+
+/// Returns the children of a process, by all of its threads.
+pub(super) fn children_of(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| numbers(&list)).collect()
+}
+
+fn numbers(list: &str) -> Vec<u32> {
+    list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
 /// Returns the sum of the first `count` of a process's times: user, system, and its children's.
 fn times(pid: u32, count: usize) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

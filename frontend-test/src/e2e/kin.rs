@@ -2,7 +2,6 @@
 //! they acted, and the same on all replicas, although single processes are stopped at random.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -15,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::group::Group;
 use super::hosts::Hosts;
+use super::idle::tree_of;
 use super::machine::Machine;
 use super::native::Native;
 use super::program::{self, Program};
@@ -135,7 +135,7 @@ fn disturb(group: &Group, ended: &AtomicBool) -> u64 {
     let servers: Vec<u32> = status.servers().filter_map(|replica| replica.server_pid).collect();
     while !ended.load(Ordering::SeqCst) {
         sleep(Duration::from_micros(500 + next(8000)));
-        let all = tree(servers[next(servers.len() as u64) as usize]);
+        let all = tree_of(servers[next(servers.len() as u64) as usize]);
         let process = Pid::from_raw(all[next(all.len() as u64) as usize].cast_signed());
         let Some(process) = process else { continue };
         // It may have ended meanwhile.
@@ -146,17 +146,4 @@ fn disturb(group: &Group, ended: &AtomicBool) -> u64 {
         }
     }
     stops
-}
-
-/// Returns a process and all that come from it.
-fn tree(process: u32) -> Vec<u32> {
-    let mut all = vec![process];
-    let mut next = 0;
-    while next < all.len() {
-        let path = format!("/proc/{0}/task/{0}/children", all[next]);
-        let children = fs::read_to_string(path).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
-        next += 1;
-    }
-    all
 }

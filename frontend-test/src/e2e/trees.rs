@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::binary::programs;
 use super::machine::free_port;
-use super::program::{Program, base, words};
+use super::program::{Program, base, small_page, words};
 
 /// A language of the scripts that count in a file, one process for each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +137,33 @@ fn open_to_all(base: &Path) {
 ///
 /// Panics if its files cannot be written.
 pub fn nginx(folder: &Path) -> Result<Program, String> {
+    nginx_with(folder, 4, "location / { stub_status; }")
+}
+
+/// Returns Debian's nginx with some workers, and a small page.
+///
+/// # Errors
+///
+/// Returns an error if this machine has none.
+///
+/// # Panics
+///
+/// Panics if its files cannot be written.
+pub fn nginx_with_page(folder: &Path, workers: u32) -> Result<Program, String> {
+    let program = nginx_with(folder, workers, "root www;")?;
+    fs::create_dir_all(program.base.join("www")).expect("the page's folder");
+    fs::write(program.base.join("www/index.html"), small_page()).expect("the page");
+    let options = program.base.join("nginx.conf");
+    let text = fs::read_to_string(&options).expect("the options");
+    let root = format!("root {};", program.base.join("www").display());
+    fs::write(options, text.replace("root www;", &root)).expect("the options");
+    Ok(program)
+}
+
+fn nginx_with(folder: &Path, workers: u32, location: &str) -> Result<Program, String> {
     let nginx = path("/usr/sbin/nginx")?;
     let (base, port) = (base(folder, "nginx"), free_port());
-    let server = nginx_options(&base, port, "location / { stub_status; }");
+    let server = nginx_options(&base, port, workers, location);
     open_to_all(&base);
     Ok(Program { name: "nginx", command: words(&format!("{nginx} -c {server}")), port, base })
 }
@@ -164,7 +188,7 @@ pub fn nginx_and_php(folder: &Path) -> Result<Program, String> {
          fastcgi_param SCRIPT_FILENAME {place}/count.php; \
          fastcgi_param REQUEST_METHOD $request_method; }}"
     );
-    let server = nginx_options(&base, port, &pass);
+    let server = nginx_options(&base, port, 4, &pass);
     let pool = "[global]\nerror_log = /dev/stderr\ndaemonize = no\n[www]\nuser = www-data\n\
          group = www-data\nlisten = /run/php.sock\nlisten.owner = www-data\npm = static\n\
          pm.max_children = 4\npm.max_requests = 50\n";
@@ -176,13 +200,13 @@ pub fn nginx_and_php(folder: &Path) -> Result<Program, String> {
 }
 
 /// Writes the options of nginx for one place, and returns their path.
-fn nginx_options(base: &Path, port: u16, location: &str) -> String {
+fn nginx_options(base: &Path, port: u16, workers: u32, location: &str) -> String {
     let place = base.display();
     let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {place}/temporary;\n"))
         .concat();
     let options = format!(
-        "daemon off;\nuser www-data;\nworker_processes 4;\npid /run/nginx.pid;\n\
+        "daemon off;\nuser www-data;\nworker_processes {workers};\npid /run/nginx.pid;\n\
          error_log stderr;\nevents {{ worker_connections 256; }}\n\
          http {{\naccess_log off;\nkeepalive_requests 1000000;\n{folders}\
          server {{ listen {port}; {location} }}\n}}\n"
