@@ -409,7 +409,8 @@ fn measure_kin(runs: usize) -> Vec<String> {
     };
     let only = std::env::var("ONLY").unwrap_or_default();
     let ways: Vec<_> = kin::WAYS.into_iter().filter(|way| way.contains(&only)).collect();
-    kin::compare(&machine, &hosts, &ways, runs, |way, stops| {
+    let all: Vec<_> = ways.iter().map(|way| (*way, runs)).collect();
+    kin::compare(&machine, &hosts, &all, |way, stops| {
         println!("{way}: {runs} runs, {stops} stops of single processes, hashes equal");
     });
     drop(machine);

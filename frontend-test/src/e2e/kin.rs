@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -44,6 +44,11 @@ const PROFILED: &str = "profiler";
 /// memory.
 const NATIVE: usize = 1600;
 const ALIKE: usize = 16;
+
+/// The least number of stops during the runs in one way. Runs that are over before are made again,
+/// at most so often.
+const STOPS: u64 = 5;
+const AGAIN: usize = 50;
 
 fn program(folder: &Path) -> Program {
     program::compiled(folder, "kin", &[])
@@ -84,8 +89,8 @@ pub fn differs_natively(way: &str) -> Result<bool, String> {
     Ok(false)
 }
 
-/// Has replicas on three hosts make `runs` runs in each way while their processes are stopped at
-/// random, and compares them behind each way, of which `told` hears.
+/// Has replicas on three hosts make runs in some ways, as many in each as are said, while their
+/// processes are stopped at random, and compares them behind each way, of which `told` hears.
 ///
 /// # Panics
 ///
@@ -93,22 +98,26 @@ pub fn differs_natively(way: &str) -> Result<bool, String> {
 pub fn compare(
     machine: &Machine,
     hosts: &Arc<Hosts>,
-    ways: &[&str],
-    runs: usize,
+    ways: &[(&str, usize)],
     told: impl Fn(&str, u64),
 ) {
     let group = Group::start_on(machine, hosts, program(machine.folder()));
     let mut uncovered = 0;
-    for (number, way) in ways.iter().enumerate() {
+    for (number, (way, runs)) in ways.iter().enumerate() {
         let address = group.address(1 + (number % 3) as u8);
-        let ended = AtomicBool::new(false);
-        let stops = scope(|threads| {
-            let stops = threads.spawn(|| disturb(&group, &ended));
-            let raise = Raise(&ended);
-            ask(address, way, runs).unwrap_or_else(|why| panic!("{way}: {why}"));
-            drop(raise);
-            stops.join().expect("stops")
+        let (ended, stops) = (AtomicBool::new(false), AtomicU64::new(0));
+        scope(|threads| {
+            threads.spawn(|| disturb(&group, &ended, &stops));
+            let _raise = Raise(&ended);
+            for _ in 0..AGAIN {
+                ask(address, way, *runs).unwrap_or_else(|why| panic!("{way}: {why}"));
+                if stops.load(Ordering::SeqCst) >= STOPS {
+                    break;
+                }
+            }
         });
+        let stops = stops.into_inner();
+        assert!(stops >= STOPS, "{way}: {stops} stops, which show nothing");
         let status = group.await_settled();
         let calls: u64 =
             status.servers().map(|replica| replica.uncovered_calls.as_u64().unwrap_or(0)).sum();
@@ -123,9 +132,9 @@ fn notes(group: &Group) -> Vec<String> {
     status.servers().flat_map(|replica| replica.notes.clone()).collect()
 }
 
-/// Stops processes of the servers for moments until the end. Returns how often.
-fn disturb(group: &Group, ended: &AtomicBool) -> u64 {
-    let (mut random, mut stops) = (1_u64, 0);
+/// Stops processes of the servers for moments until the end, and counts the stops.
+fn disturb(group: &Group, ended: &AtomicBool, stops: &AtomicU64) {
+    let mut random = 1_u64;
     let mut next = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 33) % below
@@ -139,10 +148,9 @@ fn disturb(group: &Group, ended: &AtomicBool) -> u64 {
         let Some(process) = process else { continue };
         // It may have ended meanwhile.
         if kill_process(process, Signal::STOP).is_ok() {
-            stops += 1;
+            stops.fetch_add(1, Ordering::SeqCst);
             sleep(Duration::from_micros(200 + next(6000)));
             let _ = kill_process(process, Signal::CONT);
         }
     }
-    stops
 }
