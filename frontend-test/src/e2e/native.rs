@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::group::kill;
+use super::idle::tree_of;
 use super::machine::Machine;
 use super::program::Program;
 use super::wait::{START, eventually};
@@ -67,7 +69,13 @@ impl Native {
 
 impl Drop for Native {
     fn drop(&mut self) {
+        // The first one makes others in the place of those that end.
+        let others = tree_of(self.child.id()).into_iter().skip(1);
+        let others: Vec<u32> = others.collect();
         let _ = self.child.kill();
+        for process in others {
+            let _ = kill(process);
+        }
         let _ = self.child.wait();
     }
 }
