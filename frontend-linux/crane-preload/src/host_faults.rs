@@ -6,7 +6,7 @@
 //! Where a limit of the program's own, or something that is the same everywhere, may be the cause,
 //! the program gets the error.
 
-use std::fmt::Write;
+use std::fmt::{Arguments, Write};
 
 use crane_shm::{EndReason, sys};
 use libc::{c_int, c_long};
@@ -25,6 +25,20 @@ const MAPPINGS: usize = 65_530 - 16;
 /// Ends the server, because this host has failed at a call.
 #[cold]
 fn end_server(call: &str, file: &[u8], error: &str, remedy: &str) {
+    let told = format_args!(": {error}; {remedy}");
+    end_server_for(EndReason::HostFault, HOST_FAILED, call, file, told);
+}
+
+/// Ends the server for a reason of this host's, which is told behind the call and the name of its
+/// file, if it has one.
+#[cold]
+pub(crate) fn end_server_for(
+    why: EndReason,
+    status: u8,
+    call: &str,
+    file: &[u8],
+    told: Arguments<'_>,
+) {
     // A program that takes no part has its own host.
     if world::region().is_none() {
         return;
@@ -32,10 +46,10 @@ fn end_server(call: &str, file: &[u8], error: &str, remedy: &str) {
     let mut text = Text::new();
     // A text that is cut is better than no text.
     let _ = match str::from_utf8(file) {
-        Ok(file) if !file.is_empty() => write!(text, "{call} of {file}: {error}; {remedy}"),
-        _ => write!(text, "{call}: {error}; {remedy}"),
+        Ok(file) if !file.is_empty() => write!(text, "{call} of {file}{told}"),
+        _ => write!(text, "{call}{told}"),
     };
-    trouble::end_server(EndReason::HostFault, HOST_FAILED, text.as_str(), NO_WAKE);
+    trouble::end_server(why, status, text.as_str(), NO_WAKE);
 }
 
 /// Ends the server if a call about a file of a disk has failed because of the disk. The kernel's
@@ -109,7 +123,7 @@ fn is_too_much(length: usize) -> bool {
 }
 
 /// Returns the limit that this process has of something.
-fn limit(resource: c_int) -> u64 {
+pub(crate) fn limit(resource: c_int) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: 0 };
     let arguments = [0, resource as usize, 0, (&raw mut limit).addr(), 0, 0];
     // SAFETY: the kernel writes to a record of ours.

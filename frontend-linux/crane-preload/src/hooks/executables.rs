@@ -105,7 +105,7 @@ fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
             }
         }
     };
-    let hash = match facts_of_open(file) {
+    let hash = match facts(libc::SYS_fstat, file as usize) {
         Ok(facts) => known.hash(FileVersion::of(&facts), kernels_second(), read),
         Err(_) => read(),
     };
@@ -120,19 +120,16 @@ pub(super) fn is_same_file(one: &CStr, other: &CStr) -> bool {
 }
 
 fn facts_of(path: &CStr) -> Result<libc::stat, c_int> {
-    // SAFETY: a structure of plain numbers; all zero is a value of it.
-    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
-    let arguments = [path.as_ptr() as usize, &raw mut facts as usize, 0, 0, 0, 0];
-    // SAFETY: a live string; the kernel writes to a live structure.
-    sys::checked(unsafe { sys::syscall(libc::SYS_stat, arguments) }).map(|_| facts)
+    facts(libc::SYS_stat, path.as_ptr().addr())
 }
 
-fn facts_of_open(file: i32) -> Result<libc::stat, c_int> {
-    // SAFETY: as above.
+/// Asks for the facts of a file, by its path (stat(2)) or its descriptor (fstat(2)).
+fn facts(call: libc::c_long, file: usize) -> Result<libc::stat, c_int> {
+    // SAFETY: a structure of plain numbers; all zero is a value of it.
     let mut facts: libc::stat = unsafe { std::mem::zeroed() };
-    let arguments = [file as usize, &raw mut facts as usize, 0, 0, 0, 0];
-    // SAFETY: the kernel writes to a live structure.
-    sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) }).map(|_| facts)
+    let arguments = [file, &raw mut facts as usize, 0, 0, 0, 0];
+    // SAFETY: a live string, if any; the kernel writes to a live structure.
+    sys::checked(unsafe { sys::syscall(call, arguments) }).map(|_| facts)
 }
 
 /// Returns the second on the kernel's clock, by which it dates changes of files.

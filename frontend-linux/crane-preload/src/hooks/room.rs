@@ -20,8 +20,7 @@ use crate::descriptors::lookup;
 use crate::errno;
 use crate::file_kind;
 use crate::host_faults;
-use crate::trouble::{self, NO_WAKE, Text};
-use crate::world;
+use crate::trouble::Text;
 
 /// The daemon's directory in a cell, which lies in memory.
 const RUN_IN_CELL: &[u8] = b"/run/crane";
@@ -36,17 +35,8 @@ fn is_full(error: c_int) -> bool {
 /// Ends the server, because a call found no room for the file of this name.
 #[cold]
 fn end_server(call: &str, file: &[u8]) {
-    // A program that takes no part has its own disk.
-    if world::region().is_none() {
-        return;
-    }
-    let mut text = Text::new();
-    // A text that is cut is better than no text.
-    let _ = match str::from_utf8(file) {
-        Ok(file) if !file.is_empty() => write!(text, "{call} of {file} finds no room"),
-        _ => write!(text, "{call} finds no room"),
-    };
-    trouble::end_server(EndReason::DiskFull, NO_ROOM, text.as_str(), NO_WAKE);
+    let told = format_args!(" finds no room");
+    host_faults::end_server_for(EndReason::DiskFull, NO_ROOM, call, file, told);
 }
 
 /// Ends the server if `error` says that a call found no room for the file at a path, or that its
@@ -191,12 +181,7 @@ fn write_rest(
 }
 
 fn has_length_limit() -> bool {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: 0 };
-    let which = libc::RLIMIT_FSIZE as usize;
-    let arguments = [0, which, 0, (&raw mut limit).addr(), 0, 0];
-    // SAFETY: the kernel writes to a record of ours.
-    unsafe { sys::syscall(libc::SYS_prlimit64, arguments) };
-    limit.rlim_cur != libc::RLIM_INFINITY
+    host_faults::limit(libc::RLIMIT_FSIZE as c_int) != libc::RLIM_INFINITY
 }
 
 /// Defines hooks for libc's functions of the same names, which pass each call on, and look for the
